@@ -9,8 +9,8 @@
 // Addresses are numeric; port 0 is a free one, which it prints. The names are those of `settings`.
 //
 // It has no TLS, no cache and no log of requests. It refuses what two parsers might read in two
-// ways: a message with two lengths, a line that goes on in the next one, a line's end without its
-// CR.
+// ways: a message with two lengths or two hosts, a line that goes on in the next one, a line's end
+// without its CR, names that are no tokens, control characters.
 #define _GNU_SOURCE
 #include "majjen.h"
 
@@ -23,6 +23,7 @@
 #define HEAD_BYTES 16384
 #define ANSWER_BYTES 32768  // So much of a body is passed on at a time.
 #define MOST_FIELDS 100
+#define MOST_OPTIONS 16
 
 static struct setting {
   const char* name;
@@ -99,9 +100,11 @@ typedef struct message {
   text start[3];  // The words of its first line; the third one of an answer is all the rest.
   text fields;
   bool is_old;  // HTTP/1.0
-  bool keeps_alive, has_length;
+  bool keeps_alive, has_length, expects_continue;
   framing body;
   uint64_t length;
+  text options[MOST_OPTIONS];  // The values of Connection.
+  int option_count;
 } message;
 
 static bool next_field(text* fields, text* line, text* name, text* value) {
@@ -113,21 +116,27 @@ static bool next_field(text* fields, text* line, text* name, text* value) {
   return true;
 }
 
-// Whether one of a field's values, which are separated by commas, is this one.
-static bool has(const message* m, const char* field, text wanted) {
-  text fields = m->fields, line, name, values, value;
-  while (next_field(&fields, &line, &name, &values)) {
-    if (!is(name, word(field))) continue;
-    while (take(&values, ",", &value)) {
-      if (is(trim(value), wanted)) return true;
-    }
+static bool has_option(const message* m, text wanted) {
+  for (int i = 0; i < m->option_count; i++) {
+    if (is(m->options[i], wanted)) return true;
   }
   return false;
 }
 
-static bool has_any(text t, const char* bytes, size_t count) {
-  for (size_t i = 0; i < count; i++) {
-    if (memchr(t.at, bytes[i], t.bytes) != NULL) return true;
+// As names and methods are.
+static bool is_token(text t) {
+  for (size_t i = 0; i < t.bytes; i++) {
+    const char byte = t.at[i], letter = (char)(byte | 0x20);
+    if (letter >= 'a' && letter <= 'z') continue;
+    if (byte == '\0' || strchr("-0123456789!#$%&'*+.^_`|~", byte) == NULL) return false;
+  }
+  return t.bytes > 0;
+}
+
+static bool has_control(text t) {
+  for (size_t i = 0; i < t.bytes; i++) {
+    const unsigned char byte = (unsigned char)t.at[i];
+    if ((byte < ' ' && byte != '\t') || byte == 0x7f) return true;
   }
   return false;
 }
@@ -136,21 +145,24 @@ static bool has_any(text t, const char* bytes, size_t count) {
 static int parse(text head, bool is_request, message* m) {
   *m = (message){.head = head, .fields = {head.at, head.bytes - 4}};
   text first, line, name, value;
-  if (!take(&m->fields, "\r\n", &first) || has_any(first, "\r\n", 3)) return 400;
+  if (!take(&m->fields, "\r\n", &first) || has_control(first)) return 400;
   take(&first, " ", &m->start[0]);
   if (!take(&first, " ", &m->start[1]) || m->start[1].bytes == 0) return 400;
   m->start[2] = first;
+  if (is_request && !is_token(m->start[0])) return 400;
+  if (memchr(m->start[1].at, '\t', m->start[1].bytes) != NULL) return 400;
   const text version = m->start[is_request ? 2 : 0];
-  m->is_old = is(version, word("HTTP/1.0"));
-  if (!m->is_old && !is(version, word("HTTP/1.1"))) return has_any(version, " ", 1) ? 400 : 505;
+  m->is_old = is_exactly(version, "HTTP/1.0");
+  if (!m->is_old && !is_exactly(version, "HTTP/1.1")) {
+    return version.bytes == 8 && memcmp(version.at, "HTTP/", 5) == 0 ? 505 : 400;
+  }
 
   bool is_chunked = false;
-  int count = 0;
+  int count = 0, hosts = 0;
   for (text fields = m->fields; next_field(&fields, &line, &name, &value);) {
     if (++count > MOST_FIELDS) return 431;
     // A line that begins with a space would go on with the one before.
-    if (has_any(line, "\r\n", 3) || has_any(name, " \t", 2)) return 400;
-    if (name.bytes == 0 || name.bytes == line.bytes) return 400;
+    if (!is_token(name) || name.bytes == line.bytes || has_control(value)) return 400;
     if (is(name, word("Content-Length"))) {
       if (m->has_length || !parse_number(value, 10, &m->length)) return 400;
       m->has_length = true;
@@ -158,12 +170,23 @@ static int parse(text head, bool is_request, message* m) {
       if (is_chunked || m->is_old) return 400;
       if (!is(value, word("chunked"))) return 501;
       is_chunked = true;
+    } else if (is(name, word("Connection"))) {
+      for (text option; take(&value, ",", &option);) {
+        if (m->option_count == MOST_OPTIONS) return 431;
+        m->options[m->option_count++] = trim(option);
+      }
+    } else if (is(name, word("Expect"))) {
+      m->expects_continue = is(value, word("100-continue"));
+    } else if (is(name, word("Host"))) {
+      hosts++;
     }
   }
+  // It is for the upstream too, whatever Connection says.
+  if (is_request && (hosts > 1 || (hosts == 0 && !m->is_old))) return 400;
+  if (is_request && has_option(m, word("Host"))) return 400;
   if (is_chunked && m->has_length) return 400;
   m->body = is_chunked ? CHUNKED : m->length > 0 ? LENGTH : EMPTY;
-  m->keeps_alive = m->is_old ? has(m, "Connection", word("keep-alive"))
-                             : !has(m, "Connection", word("close"));
+  m->keeps_alive = m->is_old ? has_option(m, word("keep-alive")) : !has_option(m, word("close"));
   return 0;
 }
 
@@ -205,7 +228,7 @@ static int put_fields(mj_stream* to, const message* m, framing body, const char*
   int result = 0;
   text line, name, value;
   for (text fields = m->fields; result == 0 && next_field(&fields, &line, &name, &value);) {
-    bool is_passed_on = !has(m, "Connection", name);
+    bool is_passed_on = !has_option(m, name);
     for (size_t i = 0; i < sizeof not_passed_on / sizeof *not_passed_on; i++) {
       if (is(name, word(not_passed_on[i]))) is_passed_on = false;
     }
@@ -255,6 +278,7 @@ static int read_line(mj_stream* from, mj_stream* to, text* line) {
   char* data;
   ssize_t bytes = more(from, to, &data);
   if (bytes > 0) bytes = mj_stream_read_line(from, &data, limit_ns(IDLE));
+  if (bytes == -EMSGSIZE) return -EPROTO;
   if (bytes < 0) return (int)bytes;
   if (bytes < 2 || memcmp(data + bytes - 2, "\r\n", 2) != 0) return -EPROTO;
   *line = (text){data, (size_t)bytes - 2};
@@ -387,7 +411,7 @@ static int send_request(exchange* x) {
   if (result != 0) return result;
   if (m->body == EMPTY) return x->sent = flush(x->upstream);
 
-  if (has(m, "Expect", word("100-continue"))) {
+  if (m->expects_continue && !m->is_old) {
     result = put(x->client, word("HTTP/1.1 100 Continue\r\n\r\n"));
     if (result == 0) result = flush(x->client);
     if (result != 0) return -ECONNABORTED;
@@ -405,9 +429,11 @@ static int read_answer(exchange* x) {
     if (result == -ETIMEDOUT && mj_group_count(x->sender) > 0) continue;
     if (result != 0) return result;
     uint64_t status;
-    if (parse(head, false, &x->answer) != 0) return -EPROTO;
+    if (parse(head, false, &x->answer) != 0 || x->answer.start[1].bytes != 3) return -EPROTO;
     if (!parse_number(x->answer.start[1], 10, &status)) return -EPROTO;
-    if (status >= 200 && status <= 999) return 0;
+    if (status >= 200) return 0;
+    // What changes the protocol is not passed on, so nobody has asked for 101.
+    if (status < 100 || status == 101) return -EPROTO;
     mj_stream_skip(x->upstream, head.bytes);  // 100 Continue and the like: there is more to come.
   }
 }
@@ -429,6 +455,12 @@ static int ask(exchange* x) {
   if (result == 0) result = send_request(x);
   // An upstream that refuses a body may have answered, and closed.
   return result == 0 || result == -EPIPE ? read_answer(x) : result;
+}
+
+// The end of a connection would look like that of the body.
+static void reset(mj_stream* stream) {
+  const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+  connect(mj_stream_fd(stream), &nobody, sizeof nobody);
 }
 
 // Passes the answer on. Returns whether the client may send another request.
@@ -456,7 +488,10 @@ static bool pass_on_answer(exchange* x, bool is_head) {
   if (result != 0) return false;
   mj_stream_skip(x->upstream, m->head.bytes);
   // If it is cut off, the client sees that.
-  if (copy_body(x->upstream, x->client, m->body, m->length, out) != 0) return false;
+  if (copy_body(x->upstream, x->client, m->body, m->length, out) != 0) {
+    if (out == UNTIL_CLOSE) reset(x->client);
+    return false;
+  }
   if (x->sent == 0 && m->keeps_alive && m->body != UNTIL_CLOSE) {
     keep_upstream(x->upstream);
     x->upstream = NULL;
@@ -484,7 +519,12 @@ static bool refuse(mj_stream* client, int status) {
 static bool handle_request(mj_stream* client) {
   exchange x = {.client = client};
   text head;
-  int result = read_head(client, mj_deadline_after(limit_ns(HEADER)), &head);
+  const uint64_t deadline_ns = mj_deadline_after(limit_ns(HEADER));
+  int result = read_head(client, deadline_ns, &head);
+  if (result == 0 && memcmp(head.at, "\r\n", 2) == 0) {  // Some send one behind a body.
+    mj_stream_skip(client, 2);
+    result = read_head(client, deadline_ns, &head);
+  }
   if (result == -ETIMEDOUT) return refuse(client, 408);
   if (result == -EMSGSIZE) return refuse(client, 431);
   if (result != 0) return false;  // It has gone.

@@ -295,6 +295,14 @@ fn answer(
             write!(stream, "{ok}Content-Length: {number}\r\n\r\nsome of it")?;
             Err(ErrorKind::Other.into())
         }
+        "chunk" => {
+            write!(stream, "{ok}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")?;
+            Err(ErrorKind::Other.into()) // There would be more.
+        }
+        "status" => {
+            let status = request.word().rsplit('/').next().unwrap_or_default();
+            write!(stream, "HTTP/1.1 {status} It\r\n\r\n{ok}Content-Length: 0\r\n\r\n")
+        }
         "late" => {
             thread::sleep(Duration::from_millis(number as u64));
             write!(stream, "HTTP/1.1 103 Early Hints\r\n\r\n{ok}Content-Length: 5\r\n\r\nlate\n")

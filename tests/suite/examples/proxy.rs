@@ -119,6 +119,14 @@ fn keeps_connections() {
     old.send("GET /chunked/1000 HTTP/1.0\r\n\r\n");
     let answer = old.answer();
     assert_eq!((answer.field("Transfer-Encoding"), &answer.body), (None, &pattern(1000)));
+    // It does not know what to do with "100 Continue".
+    let mut old = proxy.connect();
+    old.send("POST /sized/1 HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\na");
+    assert_eq!(old.answer().word(), "200");
+    // An empty line between two requests.
+    client = proxy.connect();
+    client.send("\r\nGET /sized/1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.answer().word(), "200");
     proxy.stop();
 }
 
@@ -190,24 +198,39 @@ fn back_pressure() {
 fn refuses_what_is_malformed() {
     let upstream = Upstream::start();
     let proxy = Proxy::start(upstream.port, &[]);
-    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(101));
-    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(17_000));
+    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "a: b\r\n".repeat(101));
+    let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(17_000));
+    let options = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {}\r\n\r\n", ",".repeat(17));
     for (request, status) in [
         ("nonsense\r\n\r\n", "400"),
-        ("GET  / HTTP/1.1\r\n\r\n", "400"),
+        ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
         ("GET / HTTP/1.1 \r\n\r\n", "400"),
-        ("GET / HTTP/1.1\r\nA\r\n\r\n", "400"),
-        ("GET / HTTP/1.1\r\nA : b\r\n\r\n", "400"),
-        ("GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", "400"),
-        ("GET / HTTP/1.1\r\nA: b\nC: d\r\n\r\n", "400"),
-        ("GET / HTTP/1.1\r\nA: \0\r\n\r\n", "400"),
-        ("POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", "400"),
-        ("POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", "400"),
-        ("POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nA\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nA : b\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n c\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nA: b\nC: d\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nA: \0\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", "400"),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "400",
+        ),
         ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", "400"),
-        ("POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "501"),
-        ("CONNECT a:1 HTTP/1.1\r\n\r\n", "501"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "501"),
+        ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", "501"),
         ("PRI * HTTP/2.0\r\n\r\n", "505"),
+        ("GET / HTTP/1.1\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: close, host\r\n\r\n", "400"),
+        ("GET / http/1.1\r\nHost: a\r\n\r\n", "400"),
+        (" / HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
+        ("GET\t/x /y HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
+        ("GET /\t HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nA\x0b: b\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nA: \x08\r\n\r\n", "400"),
+        ("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
+        (&options, "431"),
         (&many, "431"),
         (&long, "431"),
     ] {
@@ -218,7 +241,8 @@ fn refuses_what_is_malformed() {
     }
     assert_eq!(upstream.counts.connections.load(Relaxed), 0, "nothing of it was passed on");
     // A chunk that is none is found when it comes; a size that is missing is not that of the one before.
-    for chunks in ["3\r\nabcd\r\n", "1\r\nA\r\n\r\nB\r\n"] {
+    let long = format!("1;{}\r\n", "e".repeat(20_000));
+    for chunks in ["3\r\nabcd\r\n", "1\r\nA\r\n\r\nB\r\n", &long] {
         let mut client = proxy.connect();
         client.send("POST /sized/1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
         client.send(&format!("{chunks}0\r\n\r\n"));
@@ -263,11 +287,11 @@ fn limits() {
     assert_eq!(kept.get("/sized/1").word(), "200");
     let mut trickling = proxy.connect();
     let mut stopping = proxy.connect();
-    stopping.send("POST /echo HTTP/1.1\r\nContent-Length: 5\r\n\r\nhel");
+    stopping.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel");
     let mut waiting = proxy.connect();
-    waiting.send("GET /late/60000 HTTP/1.1\r\n\r\n");
+    waiting.send("GET /late/60000 HTTP/1.1\r\nHost: a\r\n\r\n");
     // A byte now and then does not extend the limit of a head.
-    for byte in "GET / HTTP/1.1\r\nX-Much: ".chars() {
+    for byte in "GET / HTTP/1.1\r\nHost: a\r\nX-Much: ".chars() {
         if !trickling.has_nothing() || trickling.stream.write_all(&[byte as u8]).is_err() {
             break;
         }
@@ -315,12 +339,20 @@ fn upstream_fails() {
     let proxy = Proxy::start(upstream.port, &[]);
     assert_eq!(proxy.connect().get("/nonsense").word(), "502");
     let mut client = proxy.connect();
-    client.send("GET /cut/100 HTTP/1.1\r\n\r\n");
+    client.send("GET /cut/100 HTTP/1.1\r\nHost: a\r\n\r\n");
     let error = client.try_answer().expect_err("the answer is cut off");
     assert!([ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset].contains(&error.kind()));
+    // Where the end of the connection is that of the body, only a reset tells that it is cut off.
+    let mut client = proxy.connect();
+    client.send("GET /chunk HTTP/1.0\r\n\r\n");
+    let error = client.try_answer().expect_err("the answer is cut off");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    for status in ["1000", "20", "099", "101", "2x0"] {
+        assert_eq!(proxy.connect().get(&format!("/status/{status}")).word(), "502", "{status}");
+    }
     // An answer that comes before the body has been sent.
     let mut client = proxy.connect();
-    client.send("POST /refuses HTTP/1.1\r\nContent-Length: 1000000\r\n\r\nsome of it");
+    client.send("POST /refuses HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nsome of it");
     assert_eq!((client.answer().word(), client.is_closed()), ("413", true));
     proxy.stop();
 }
@@ -330,10 +362,10 @@ fn rude_clients() {
     let proxy = Proxy::start(upstream.port, &["idle_ms=600000", "answer_ms=600000"]);
     let rude = [
         "GET /si",
-        "GET /sized/30000000 HTTP/1.1\r\n\r\n",
-        "GET /late/100 HTTP/1.1\r\n\r\n",
-        "POST /echo HTTP/1.1\r\nContent-Length: 100\r\n\r\nhalf",
-        "POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
+        "GET /sized/30000000 HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /late/100 HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
     ];
     for part in rude {
         let mut client = proxy.connect();
@@ -357,7 +389,7 @@ fn at_a_time() {
     let mut second = proxy.connect();
     assert_eq!((first.get("/sized/1").word(), second.get("/sized/1").word()), ("200", "200"));
     let mut third = proxy.connect();
-    third.send("GET /sized/1 HTTP/1.1\r\n\r\n");
+    third.send("GET /sized/1 HTTP/1.1\r\nHost: a\r\n\r\n");
     thread::sleep(Duration::from_millis(200));
     assert!(third.has_nothing(), "there are two already");
     drop(first);
@@ -371,11 +403,11 @@ fn graceful_stop() {
     let mut idle = proxy.connect();
     assert_eq!(idle.get("/sized/1").word(), "200");
     let mut waiting = proxy.connect();
-    waiting.send("GET /late/1000 HTTP/1.1\r\n\r\n");
+    waiting.send("GET /late/1000 HTTP/1.1\r\nHost: a\r\n\r\n");
     let mut sending = proxy.connect();
-    sending.send("POST /echo HTTP/1.1\r\nContent-Length: 10\r\n\r\nhello");
+    sending.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello");
     let mut reading = proxy.connect();
-    reading.send(&format!("GET /sized/{BIG} HTTP/1.1\r\n\r\n"));
+    reading.send(&format!("GET /sized/{BIG} HTTP/1.1\r\nHost: a\r\n\r\n"));
     // What there is of a body is passed on before there is more.
     assert_eq!(
         (sending.head().word(), sending.line(), sending.line()),
@@ -400,7 +432,7 @@ fn stop_limit() {
     let upstream = Upstream::start();
     let mut proxy = Proxy::start(upstream.port, &["stop_ms=200"]);
     let mut waiting = proxy.connect();
-    waiting.send("GET /late/60000 HTTP/1.1\r\n\r\n");
+    waiting.send("GET /late/60000 HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(proxy.connect().get("/sized/3").body, pattern(3));
     proxy.running.signal(libc::SIGINT);
     assert_eq!(proxy.running.wait().code(), Some(1));
