@@ -374,7 +374,8 @@ static bool has_control_bytes(text t) {
 // A method, or the name of a field.
 static bool is_token(text t) {
   for (size_t i = 0; i < t.bytes; i++) {
-    if (!isalnum((unsigned char)t.at[i]) && strchr("-!#$%&'*+.^_`|~", t.at[i]) == NULL) return false;
+    const char byte = t.at[i];
+    if (!isalnum((unsigned char)byte) && strchr("-!#$%&'*+.^_`|~", byte) == NULL) return false;
   }
   return t.bytes > 0;
 }
