@@ -8,7 +8,8 @@
 //
 // Addresses are numeric; port 0 is a free one, which it prints. The names are those of `settings`.
 //
-// It has no TLS, no cache and no log of requests. It refuses what two parsers might read in two
+// It has no TLS, no cache and no log of requests. A client that ends its side may still read, so
+// one that has gone is noticed when its answer comes. It refuses what two parsers might read in two
 // ways: a message with two lengths or two hosts, a line that goes on in the next one, a line's end
 // without its CR, names that are no tokens, control characters.
 #define _GNU_SOURCE
@@ -475,8 +476,6 @@ static bool pass_on_answer(exchange* x, bool is_head) {
   framing out = m->body;
   if (out == CHUNKED || out == UNTIL_CLOSE) out = x->request.is_old ? UNTIL_CLOSE : CHUNKED;
   bool goes_on = x->request.keeps_alive && out != UNTIL_CLOSE && !stopping;
-  // What is left of a request that could not be sent is not taken for the next one.
-  if (x->sent != 0 && mj_group_count(x->sender) == 0) goes_on = false;
 
   int result = put(x->client, word("HTTP/1.1 "));
   if (result == 0) result = put(x->client, status);
@@ -496,6 +495,7 @@ static bool pass_on_answer(exchange* x, bool is_head) {
     keep_upstream(x->upstream);
     x->upstream = NULL;
   }
+  // What is left of a request that could not be sent is not taken for the next one.
   return goes_on && x->sent == 0;
 }
 

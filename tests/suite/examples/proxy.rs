@@ -246,7 +246,12 @@ fn refuses_what_is_malformed() {
         let mut client = proxy.connect();
         client.send("POST /sized/1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
         client.send(&format!("{chunks}0\r\n\r\n"));
-        assert_eq!((client.answer().word(), client.is_closed()), ("400", true), "{chunks:?}");
+        assert_eq!(
+            (client.answer().word(), client.is_closed()),
+            ("400", true),
+            "{:?}",
+            &chunks[..9]
+        );
     }
     proxy.stop();
 }
