@@ -82,13 +82,13 @@ static const char take[] =
     "select id, kind, argument, attempts from worker.jobs where run_at <= now()"
     "  order by run_at, id limit 1 for update skip locked";
 
-// The job is this transaction's, or nobody's: if another worker has it by now, these do nothing.
-#define THE_JOB "id = (select id from worker.jobs where id = $1 for update skip locked)"
+// The job is this transaction's, or nobody's: if another worker has it by now, or has had it since, these do nothing.
+#define THE_JOB "id = (select id from worker.jobs where id = $1 and attempts = $3 for update skip locked)"
 
 // The delay is spread, lest what has failed together comes back together. The workers are told of a new time.
 static const char put_off[] =
     "with late as (update worker.jobs set attempts = attempts + 1, error = $2, run_at = clock_timestamp() +"
-    "  least($3::float8 * 2 ^ least(attempts, 20), 3600e3) * (0.75 + random() / 2) * interval '1 ms'"
+    "  least($4::float8 * 2 ^ least(attempts, 20), 3600e3) * (0.75 + random() / 2) * interval '1 ms'"
     "  where " THE_JOB " returning id)"
     "  select pg_notify('worker_jobs', '') from late";
 
@@ -117,9 +117,9 @@ static const char status[] =
 
 // Executes a statement with values up to the first NULL, or several without. Returns the result if it is what such a
 // statement should have; else NULL, and PQerrorMessage() says why.
-static PGresult* query(PGconn* connection, const char* sql, const char* const values[3]) {
+static PGresult* query(PGconn* connection, const char* sql, const char* const values[4]) {
   int count = 0;
-  while (count < 3 && values[count] != NULL) count++;
+  while (count < 4 && values[count] != NULL) count++;
   PGresult* result = count == 0 ? PQexec(connection, sql)
                                 : PQexecParams(connection, sql, count, NULL, values, NULL, NULL, 0);
   const ExecStatusType kind = PQresultStatus(result);
@@ -131,7 +131,7 @@ static PGresult* query(PGconn* connection, const char* sql, const char* const va
 }
 
 static bool execute(PGconn* connection, const char* sql, const char* a, const char* b, const char* c) {
-  PGresult* result = query(connection, sql, (const char* const[]){a, b, c});
+  PGresult* result = query(connection, sql, (const char* const[4]){a, b, c});
   PQclear(result);
   return result != NULL;
 }
@@ -201,12 +201,17 @@ static bool roll_back(PGconn* connection) {
 
 // Has a job tried again later, or puts it aside; in the transaction that there is, or in one of its own.
 static bool postpone_or_bury(PGconn* connection, const job* j, const char* why) {
-  char delay_ms[24];
+  char attempts[24], delay_ms[24];
+  snprintf(attempts, sizeof attempts, "%u", j->attempts);
   snprintf(delay_ms, sizeof delay_ms, "%llu", (unsigned long long)retry_ms);
   const bool is_last = j->attempts + 1 >= most_attempts;
-  if (!execute(connection, is_last ? bury : put_off, j->id, why, is_last ? NULL : delay_ms)) return false;
+  const char* const values[4] = {j->id, why, attempts, is_last ? NULL : delay_ms};
+  PGresult* result = query(connection, is_last ? bury : put_off, values);
+  if (result == NULL) return false;
+  const bool is_ours = strcmp(PQcmdTuples(result), "0") != 0;
+  PQclear(result);
   if (PQtransactionStatus(connection) != PQTRANS_IDLE && !execute(connection, "commit", NULL, NULL, NULL)) return false;
-  is_last ? died++ : retried++;
+  if (is_ours) is_last ? died++ : retried++;
   return true;
 }
 
@@ -233,7 +238,7 @@ static bool fail_later(PGconn* connection, const job* j, const char* failure) {
 // job stays as it was. So it is for a task that is canceled, which finds its connection broken. (That an error is the
 // job's shows in that the connection still works.)
 static int do_one(PGconn* connection) {
-  PGresult* taken = query(connection, take, (const char* const[3]){NULL});
+  PGresult* taken = query(connection, take, (const char* const[4]){NULL});
   const int count = taken == NULL ? -1 : PQntuples(taken);
   bool is_over = false;
   if (count == 1) {
@@ -303,7 +308,7 @@ static void worker(void* unused) {
 
 // How long until a job is due that was put off; at most poll_ns.
 static uint64_t until_next(PGconn* connection) {
-  PGresult* result = query(connection, ms_to_next, (const char* const[3]){NULL});
+  PGresult* result = query(connection, ms_to_next, (const char* const[4]){NULL});
   uint64_t ns = poll_ns;
   if (result != NULL && !PQgetisnull(result, 0, 0)) {
     const long long ms = atoll(PQgetvalue(result, 0, 0));
@@ -371,7 +376,7 @@ static int work(void) {
 // Executes a statement, outside of tasks, and prints what it returns.
 static int say(const char* sql, const char* a, const char* b, const char* c) {
   PGconn* connection = connect_to_database();
-  PGresult* result = query(connection, sql, (const char* const[]){a, b, c});
+  PGresult* result = query(connection, sql, (const char* const[4]){a, b, c});
   if (result == NULL) fprintf(stderr, "worker_postgres: %s", PQerrorMessage(connection));
   for (int row = 0; row < PQntuples(result); row++) puts(PQgetvalue(result, row, 0));
   PQclear(result);
