@@ -102,6 +102,16 @@ impl Target {
 }
 
 impl Row {
+    /// Fills it, or says why it was not measured.
+    pub fn filled_by(mut self, measure: impl FnOnce(&mut Row) -> Result<()>) -> Row {
+        if let Err(reason) = measure(&mut self) {
+            let mut table = Table::new("not measured", ["reason"]);
+            table.lines.push(vec![reason]);
+            self.tables.push(table);
+        }
+        self
+    }
+
     /// Compares Majjen with the best peer.
     pub fn add_ratio(
         &mut self,

@@ -22,7 +22,7 @@ const PROCESSOR_TIME: f64 = 0.8;
 const MEMORY: f64 = 0.5;
 
 pub fn measure(bench: &Bench) -> Result<Row> {
-    let mut row = Row {
+    let row = Row {
         number: 17,
         title: "A web server before a database",
         work: "`examples-c/postgres_pool.c`, unchanged: each request is a query of PostgreSQL, by libpq's blocking calls \
@@ -38,15 +38,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
         ratios: Vec::new(),
         plots: Vec::new(),
     };
-    match add(bench, &mut row) {
-        Ok(()) => {}
-        Err(reason) => {
-            let mut table = Table::new("not measured", ["reason"]);
-            table.lines.push(vec![reason]);
-            row.tables.push(table);
-        }
-    }
-    Ok(row)
+    Ok(row.filled_by(|row| add(bench, row)))
 }
 
 fn add(bench: &Bench, row: &mut Row) -> Result<()> {

@@ -23,7 +23,7 @@ struct Proxy {
 }
 
 pub fn measure(bench: &Bench) -> Result<Row> {
-    let mut row = Row {
+    let row = Row {
         number: 18,
         title: "Reverse proxies",
         work: "`examples-c/proxy.c`, unchanged, haproxy and nginx, each on one thread and with kept connections on both \
@@ -37,15 +37,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
         ratios: Vec::new(),
         plots: Vec::new(),
     };
-    match add(bench, &mut row) {
-        Ok(()) => {}
-        Err(reason) => {
-            let mut table = Table::new("not measured", ["reason"]);
-            table.lines.push(vec![reason]);
-            row.tables.push(table);
-        }
-    }
-    Ok(row)
+    Ok(row.filled_by(|row| add(bench, row)))
 }
 
 fn add(bench: &Bench, row: &mut Row) -> Result<()> {
