@@ -225,6 +225,24 @@ static void threads_of_the_pool_are_not_hooked(void) {
   CHECK_UINT(hook_counts().suspended, ==, before.suspended);
 }
 
+static void* destroys(void* cluster) {
+  CHECK_INT(mj_cluster_destroy((mj_cluster*)cluster), ==, 0);
+  return NULL;
+}
+
+// How many that are is read from files.
+static void cores_are_counted_without_a_wait(void) {
+  mj_hook_counts before = hook_counts();
+  mj_cluster* cluster = mj_cluster_create(&(mj_cluster_options){.cores = MJ_ALL_CORES});
+  mj_hook_counts after = hook_counts();
+  CHECK(cluster != NULL);
+  CHECK_UINT(after.suspended, ==, before.suspended);
+  CHECK_UINT(after.pinned, ==, before.pinned);
+  pthread_t thread;  // Where no scheduler runs.
+  CHECK_INT(pthread_create(&thread, NULL, destroys, cluster), ==, 0);
+  CHECK_INT(pthread_join(thread, NULL), ==, 0);
+}
+
 int main(void) {
   if (in_threads()) return 0;  // Nothing of the library is in them.
   mj_log_set_level(MJ_LOG_WARN);
@@ -236,5 +254,6 @@ int main(void) {
   RUN_HOOKED(streams_of_a_program_block);
   RUN_HOOKED(its_own_calls_are_not_hooked_twice);
   RUN_HOOKED(threads_of_the_pool_are_not_hooked);
+  RUN_HOOKED(cores_are_counted_without_a_wait);
   return 0;
 }

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::iter::successors;
 use std::mem::zeroed;
 
-use super::cancellation::Uncancelable;
+use super::cancellation::uncancelable;
 use super::{TruncatingWriter, until_nul};
 
 /// How many processors this thread may run on, at least 1; or, where they are more than a set has room for,
@@ -28,9 +28,8 @@ pub fn processors() -> usize {
 /// when there is no memory. A group whose name is longer than a few hundred bytes counts as one without a quota, and
 /// groups of version 1 are looked for where they are mounted by default.
 pub fn processors_by_quota() -> usize {
-    let _uncancelable = Uncancelable::begin();
-    let groups = File::open("/proc/self/cgroup");
-    processors().min(groups.map_or(None, |file| quota(file, &read_short)).unwrap_or(usize::MAX))
+    let quota = || quota(File::open("/proc/self/cgroup").ok()?, &read_short);
+    processors().min(uncancelable(quota).unwrap_or(usize::MAX))
 }
 
 /// What a file of a control group says, behind it zeros.
