@@ -10,6 +10,7 @@ use crate::plot::Plot;
 use crate::sample::{Spread, short};
 
 /// The measurements of one row.
+#[derive(Default)]
 pub struct Row {
     pub number: usize,
     pub title: &'static str,
@@ -104,11 +105,17 @@ impl Target {
 impl Row {
     /// Fills it, or says why it was not measured.
     pub fn filled_by(mut self, measure: impl FnOnce(&mut Row) -> Result<()>) -> Row {
-        if let Err(reason) = measure(&mut self) {
-            let mut table = Table::new("not measured", ["reason"]);
-            table.lines.push(vec![reason]);
-            self.tables.push(table);
+        match measure(&mut self) {
+            Ok(()) => self,
+            Err(reason) => self.not_measured(reason),
         }
+    }
+
+    /// Says why it was not.
+    pub fn not_measured(mut self, reason: String) -> Row {
+        let mut table = Table::new("not measured", ["reason"]);
+        table.lines.push(vec![reason]);
+        self.tables.push(table);
         self
     }
 

@@ -8,6 +8,7 @@ mod idle;
 mod key_values;
 mod lateness;
 mod log;
+mod nginx;
 mod parked;
 mod pool;
 mod proxies;

@@ -29,8 +29,7 @@ impl Samples {
 
     /// Of each repeat the value beside the one of others, which ran right before or after it.
     pub fn of(&self, others: &Samples, name: &str) -> Option<Spread> {
-        let pairs = self.values.get(name)?.iter().zip(others.values.get(name)?);
-        Spread::of(&pairs.map(|(value, other)| value / other).collect::<Vec<_>>())
+        Spread::of_pairs(self.values.get(name)?, others.values.get(name)?)
     }
 }
 
@@ -46,6 +45,12 @@ impl Spread {
             f64::midpoint(sorted[middle - 1], sorted[middle])
         };
         Some(Spread { median, least, most })
+    }
+
+    /// Of each value beside the other one of its pair.
+    pub fn of_pairs(values: &[f64], others: &[f64]) -> Option<Spread> {
+        let pairs = values.iter().zip(others).map(|(value, other)| value / other);
+        Spread::of(&pairs.collect::<Vec<_>>())
     }
 
     pub fn scaled(self, factor: f64) -> Spread {

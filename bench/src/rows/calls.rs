@@ -56,10 +56,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
                and read(2) that block; and `mj_poll` beside poll(2), with 1,000 eventfds.",
         leaves_out: "To make the connection and the descriptors. The descriptor that gets ready later is written to by a \
                      task here, and by a thread there.",
-        tables: Vec::new(),
-        targets: Vec::new(),
-        ratios: Vec::new(),
-        plots: Vec::new(),
+        ..Row::default()
     };
     for part in &PARTS {
         let count = bench.plan.size(part.count.0, part.count.1);

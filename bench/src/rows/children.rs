@@ -20,10 +20,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
                them as lines and looks whether the numbers are all there, beside a task that sleeps for 10 ms at a time.",
         leaves_out: "The start of the 100 children: they begin when all are there. They have the processors that are \
                      left, and those that wake at once take turns with Majjen.",
-        tables: Vec::new(),
-        targets: Vec::new(),
-        ratios: Vec::new(),
-        plots: Vec::new(),
+        ..Row::default()
     };
     let count = bench.plan.size(400, 200);
     let repeats = bench.plan.size(51, 1);

@@ -25,10 +25,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
         leaves_out: "How a cluster does on more processors than this machine has. Listening with tokio, which has one \
                      socket for all workers. The load of the heavy requests is on the same processors, and comes \
                      before the servers' threads there (SCHED_FIFO) if the system permits that.",
-        tables: Vec::new(),
-        targets: Vec::new(),
-        ratios: Vec::new(),
-        plots: Vec::new(),
+        ..Row::default()
     };
     add_connections(bench, &mut row);
     add_work(bench, &mut row);

@@ -2,22 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Bench, words};
+use super::Bench;
+use super::nginx;
+use super::wrk_load::{self, Taken, body_of};
 use crate::Result;
 use crate::contenders::compile;
 use crate::load::PORT;
-use crate::machine::cpu_ns_of;
 use crate::process::start_server;
 use crate::report::{Row, Table, Target};
 use crate::sample::{Samples, Spread};
 
 const NGINX: &str = "nginx";
-const LOAD: &str = "wrk";
 
 /// Files, how large they are, and that in words.
 const FILES: [(&str, usize, &str); 2] =
@@ -42,19 +40,13 @@ pub fn measure(bench: &Bench) -> Result<Row> {
                server's whole process for each request; what a first request gets is compared byte for byte.",
         leaves_out: "What the kernel does for the server on the client's processor. Files on a disk, slow clients, and \
                      what nginx does besides. wrk checks the status of an answer and its length, and not its body.",
-        tables: Vec::new(),
-        targets: Vec::new(),
-        ratios: Vec::new(),
-        plots: Vec::new(),
+        ..Row::default()
     };
-    // wrk's `-v` is no success, and says which version it is all the same.
-    let is_there = Command::new(LOAD).arg("-v").output().is_ok();
-    let Some(version) = version_of_nginx().filter(|_| is_there) else {
-        let text = format!(
-            "not measured: {NGINX} or {LOAD} is not installed (Debian: nginx-light, {LOAD})"
-        );
-        row.tables.push(Table::new(&text, [""]));
-        return Ok(row);
+    let version =
+        version_of_nginx().ok_or("nginx is not installed (Debian: nginx-light)".to_owned());
+    let version = match wrk_load::is_installed().and(version) {
+        Ok(version) => version,
+        Err(reason) => return Ok(row.not_measured(reason)),
     };
     let place = bench.places.build.join("files");
     let samples = samples_of(bench, &servers(bench, &place)?)?;
@@ -100,29 +92,26 @@ fn servers(bench: &Bench, place: &Path) -> Result<[Server; 3]> {
     let flags = ["-std=c99", "-O2", "-Wall", "-Wextra"];
     let own = compile(bench.places, &source, "http_server2", &flags, &["-lmajjen"])?;
     let nginx = |nopush: &str| {
-        let path = place.with_file_name(format!("nginx.{nopush}.conf"));
-        fs::write(&path, configuration(place, nopush)).map_err(failed)?;
-        Ok::<Server, String>(Server {
-            program: PathBuf::from(NGINX),
-            arguments: vec!["-c".to_owned(), path.display().to_string()],
-        })
+        let program = PathBuf::from(NGINX);
+        let of_it = place.with_file_name(format!("nginx.{nopush}"));
+        let arguments = nginx::arguments(&of_it, SETTINGS, &serving(place, nopush))?;
+        Ok::<Server, String>(Server { program, arguments })
     };
     let arguments = vec![PORT.to_string(), place.display().to_string()];
     Ok([Server { program: own, arguments }, nginx("on")?, nginx("off")?])
 }
 
+/// As Debian has it.
+const SETTINGS: &str = "error_log /dev/null;\nevents { worker_connections 768; }";
+
 /// Debian's, but for what a server that stays needs.
-fn configuration(place: &Path, nopush: &str) -> String {
-    let place = place.display();
-    let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-    let paths = paths.map(|path| format!("{path}_temp_path {place}.{path};\n")).concat();
+fn serving(place: &Path, nopush: &str) -> String {
     format!(
-        "daemon off;\nmaster_process off;\npid {place}.pid;\nerror_log /dev/null;\n\
-         events {{ worker_connections 768; }}\n\
-         http {{\n{paths}sendfile on;\ntcp_nopush {nopush};\nkeepalive_requests 100000000;\n\
+        "tcp_nopush {nopush};\nkeepalive_requests 100000000;\n\
          types {{ text/html html; }}\ndefault_type application/octet-stream;\n\
          access_log /dev/null combined buffer=64k flush=1s;\n\
-         server {{ listen 127.0.0.1:{PORT}; root {place}; }}\n}}\n"
+         server {{ listen 127.0.0.1:{PORT}; root {}; }}",
+        place.display()
     )
 }
 
@@ -150,37 +139,11 @@ fn samples_of(bench: &Bench, servers: &[Server; 3]) -> Result<[Samples; 3]> {
 fn us_a_request(bench: &Bench, server: &Server, file: &str, size: usize) -> Result<f64> {
     let processor = Some(bench.processors.contender);
     let running = start_server(&server.program, &server.arguments, processor)?;
-    if !get(file).map_err(|error| error.to_string())?.ends_with(&body(size)) {
+    let path = format!("/{file}");
+    if body_of(PORT, &path)? != body(size) {
         return Err(format!("{}: another body", server.program.display()));
     }
-    load(file, 1)?; // Warm-up.
-    let clock = || cpu_ns_of(running.pid()).ok_or("the server has ended".to_owned());
-    let before = clock()?;
-    let requests = load(file, 2)?;
-    Ok((clock()? - before) as f64 / 1e3 / requests)
-}
-
-/// All that a server sends for a file.
-fn get(file: &str) -> std::io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(("127.0.0.1", PORT))?;
-    write!(stream, "GET /{file} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    Ok(answer)
-}
-
-/// How many requests wrk has made in so many seconds.
-fn load(file: &str, seconds: u64) -> Result<f64> {
-    let arguments = format!("-t1 -c50 -d{seconds} http://127.0.0.1:{PORT}/{file}");
-    let output = Command::new(LOAD).args(words(&arguments)).output();
-    let output = output.map_err(|error| format!("{LOAD}: {error}"))?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    if ["Socket errors", "Non-2xx"].iter().any(|error| said.contains(error)) {
-        return Err(format!("{LOAD}: {said}"));
-    }
-    let requests = said.lines().find_map(|line| line.trim().split_once(" requests in"));
-    requests
-        .and_then(|(count, _)| count.parse().ok())
-        .filter(|count| *count > 0.0)
-        .ok_or_else(|| format!("{LOAD}: {said}"))
+    let mut taken = Taken::default();
+    taken.add_turn(&running, PORT, &path, 50, 2)?;
+    Ok(taken.us[0])
 }

@@ -25,10 +25,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
                of which has been served once. Then nothing happens for 10 seconds: how often the threads of the \
                server are given a processor (`ctxt_switches` in `/proc/PID/task`), and the processor time they use.",
         leaves_out: "Nothing.",
-        tables: Vec::new(),
-        targets: Vec::new(),
-        ratios: Vec::new(),
-        plots: Vec::new(),
+        ..Row::default()
     };
     let mut table = Table::new(
         &format!("{connections} connections, {seconds} s"),

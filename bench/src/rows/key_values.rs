@@ -39,16 +39,11 @@ pub fn measure(bench: &Bench) -> Result<Row> {
         leaves_out: "What the kernel does for the server on the client's processor. redis-benchmark uses one key for each \
                      kind of command, ten with MSET, so a table of many keys is not measured, and values have 3 bytes. \
                      With `-P 16` the client is the slower side, and its latency is that of a client under full load.",
-        tables: Vec::new(),
-        targets: Vec::new(),
-        ratios: Vec::new(),
-        plots: Vec::new(),
+        ..Row::default()
     };
     let versions = [REDIS, LOAD].map(|program| first_line_of(program, &["--version"]));
     let [Some(version), Some(_)] = versions else {
-        let text = format!("not measured: {REDIS} or {LOAD} is not installed (Debian: redis)");
-        row.tables.push(Table::new(&text, [""]));
-        return Ok(row);
+        return Ok(row.not_measured(format!("{REDIS} or {LOAD} is not installed (Debian: redis)")));
     };
     let version = version.split("v=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or("");
     let source = bench.places.root.join("examples-c/kv_server.c");

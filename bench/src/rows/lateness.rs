@@ -22,10 +22,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
                does nothing but yield (libev, libuv: an idle callback). Last, sleeps of 10 ms beside tasks that could go on for ever without waiting.",
         leaves_out: "Nothing: the kernel's own lateness in waking a process is part of it, 50 us of it by default (timer \
                      slack, `PR_SET_TIMERSLACK`). Other programs on the machine add to it.",
-        tables: Vec::new(),
-        targets: Vec::new(),
-        ratios: Vec::new(),
-        plots: Vec::new(),
+        ..Row::default()
     };
     for (busy, names, caption) in [(0, IDLE, "alone"), (1, BUSY, "beside a yielding task")] {
         let results =

@@ -28,10 +28,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
                Microseconds each: create, first turn and sleep. Default kernel limits.",
         leaves_out: "Ending them. Majjen's stacks have guards, as have may's and corosensei's; those of State Threads \
                      and Boost.Fiber have none; goroutines and tokio's tasks need none.",
-        tables: Vec::new(),
-        targets: Vec::new(),
-        ratios: Vec::new(),
-        plots: Vec::new(),
+        ..Row::default()
     };
     let counts: &[u64] = bench.plan.size(&[1000, 100_000, 1_000_000], &[1000, 10_000]);
     let repeats = bench.plan.size(3, 1);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::wrk_load::{self, Taken, body_of, of_pairs};
+use super::wrk_load::{self, Taken, body_of};
 use super::{Bench, words};
 use crate::Result;
 use crate::contenders::{C_FLAGS, compile};
@@ -33,18 +33,13 @@ pub fn measure(bench: &Bench) -> Result<Row> {
                that 99 of 100 requests kept to.",
         leaves_out: "What PostgreSQL and wrk take, which share the other processor and set the pace, and with it the \
                      latency.",
-        tables: Vec::new(),
-        targets: Vec::new(),
-        ratios: Vec::new(),
-        plots: Vec::new(),
+        ..Row::default()
     };
     Ok(row.filled_by(|row| add(bench, row)))
 }
 
 fn add(bench: &Bench, row: &mut Row) -> Result<()> {
-    if let Some(reason) = wrk_load::missing() {
-        return Err(reason);
-    }
+    wrk_load::is_installed()?;
     let [tasks, threads] = programs(bench)?;
     let postgres = Postgres::start(bench.processors.driver, 2 * CONNECTIONS)?;
     let (repeats, seconds) = (bench.plan.size(9, 1), bench.plan.size(4, 2));
@@ -82,13 +77,13 @@ fn add(bench: &Bench, row: &mut Row) -> Result<()> {
         let median = |spread: Option<Spread>| spread.map(|spread| spread.median);
         row.targets.push(Target::at_most(
             &format!("processor time of a request, of that on {clients} threads, by pairs"),
-            median(of_pairs(&majjen.us, &threads.us)),
+            median(Spread::of_pairs(&majjen.us, &threads.us)),
             PROCESSOR_TIME,
             "x",
         ));
         row.targets.push(Target::at_most(
             &format!("memory, of that of {clients} threads, by pairs"),
-            median(of_pairs(&majjen.mib, &threads.mib)),
+            median(Spread::of_pairs(&majjen.mib, &threads.mib)),
             MEMORY,
             "x",
         ));

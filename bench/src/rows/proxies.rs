@@ -1,9 +1,10 @@
 //! Row 18: reverse proxies.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::wrk_load::{self, Taken, body_of, of_pairs};
+use super::nginx;
+use super::wrk_load::{self, Taken, body_of};
 use super::{Bench, words};
 use crate::Result;
 use crate::contenders::{MAJJEN, compile};
@@ -32,18 +33,13 @@ pub fn measure(bench: &Bench) -> Result<Row> {
         leaves_out: "What the upstream and wrk take, which share the other processor, and what the kernel does for the \
                      proxy there. All that haproxy and nginx can do besides: they are set to no log, no limits of rates \
                      and no headers of their own, but look at each request for more than `proxy.c` does.",
-        tables: Vec::new(),
-        targets: Vec::new(),
-        ratios: Vec::new(),
-        plots: Vec::new(),
+        ..Row::default()
     };
     Ok(row.filled_by(|row| add(bench, row)))
 }
 
 fn add(bench: &Bench, row: &mut Row) -> Result<()> {
-    if let Some(reason) = wrk_load::missing() {
-        return Err(reason);
-    }
+    wrk_load::is_installed()?;
     let nginx = find("nginx").ok_or("nginx is not installed (Debian: nginx-light)")?;
     let places = Directory::make()?;
     let files = places.0.join("files");
@@ -52,8 +48,10 @@ fn add(bench: &Bench, row: &mut Row) -> Result<()> {
         let contents: Vec<u8> = (0..bytes).map(|index: usize| (index * 7) as u8).collect();
         fs::write(files.join(name), contents).map_err(|error| error.to_string())?;
     }
-    let upstream = places
-        .nginx(&format!("server {{ listen 127.0.0.1:{PORT}; root {}; }}", files.display()))?;
+    let upstream = places.nginx(
+        "upstream",
+        &format!("server {{ listen 127.0.0.1:{PORT}; root {}; }}", files.display()),
+    )?;
     let _upstream = start_server(&nginx, &upstream, Some(bench.processors.driver))?;
     let proxies = proxies(bench, &places, nginx)?;
 
@@ -82,7 +80,7 @@ fn add(bench: &Bench, row: &mut Row) -> Result<()> {
             line.push(taken.cells()[0].clone());
         }
         for (proxy, others) in proxies.iter().zip(&taken).skip(1) {
-            let ratio = of_pairs(&taken[0].us, &others.us).map(|spread| spread.median);
+            let ratio = Spread::of_pairs(&taken[0].us, &others.us).map(|spread| spread.median);
             let text = format!("{what}, processor time of {}'s, by pairs", proxy.name);
             row.targets.push(Target::at_most(&text, ratio, MOST, "x"));
         }
@@ -107,7 +105,7 @@ fn proxies(bench: &Bench, places: &Directory, nginx: PathBuf) -> Result<Vec<Prox
     let program = compile(bench.places, &example, "proxy", flags, &["-lmajjen"])?;
     let arguments = words(&format!("127.0.0.1 {PROXY_PORT} 127.0.0.1 {PORT} max=4000"));
     let mut all = vec![Proxy { name: MAJJEN, program, arguments }];
-    let arguments = places.nginx(&format!(
+    let arguments = places.nginx("proxy", &format!(
         "upstream files {{ server 127.0.0.1:{PORT}; keepalive 1000; keepalive_requests 1000000000; }}\n\
          server {{ listen 127.0.0.1:{PROXY_PORT};\n\
          location / {{ proxy_pass http://files; proxy_http_version 1.1; proxy_set_header Connection \"\";\n\
@@ -144,6 +142,9 @@ fn find(name: &str) -> Option<PathBuf> {
     places.map(|place| place.join(name)).find(|file| file.exists())
 }
 
+const SETTINGS: &str = "worker_processes 1;\nworker_rlimit_nofile 16384;\nerror_log stderr;\n\
+                        events { worker_connections 8000; }";
+
 /// A directory that is removed.
 struct Directory(PathBuf);
 
@@ -160,26 +161,11 @@ impl Directory {
         Ok(path.display().to_string())
     }
 
-    /// Arguments for an nginx of one process, which does this.
-    fn nginx(&self, http: &str) -> Result<Vec<String>> {
-        let number = fs::read_dir(&self.0).map_or(0, Iterator::count);
-        let place = self.0.join(format!("nginx-{number}"));
-        fs::create_dir_all(&place).map_err(|error| error.to_string())?;
-        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|kind| format!("{kind}_temp_path {}/{kind};\n", place.display()))
-            .concat();
-        let text = format!(
-            "daemon off;\nmaster_process off;\nworker_processes 1;\nworker_rlimit_nofile 16384;\n\
-             error_log stderr;\npid {0}/pid;\nevents {{ worker_connections 8000; }}\n\
-             http {{\n{temporary}access_log off;\nsendfile on;\ntcp_nopush on;\n\
-             keepalive_requests 1000000000;\n{http}\n}}\n",
-            place.display()
-        );
-        let path = self.write(&format!("nginx-{number}/conf"), &text)?;
-        let prefix: &Path = &place;
-        Ok(["-e", "stderr", "-p", &prefix.display().to_string(), "-c", &path]
-            .map(str::to_owned)
-            .to_vec())
+    /// Arguments for an nginx that does this.
+    fn nginx(&self, name: &str, http: &str) -> Result<Vec<String>> {
+        let http =
+            format!("access_log off;\ntcp_nopush on;\nkeepalive_requests 1000000000;\n{http}");
+        nginx::arguments(&self.0.join(name), SETTINGS, &http)
     }
 }
 

@@ -111,10 +111,7 @@ pub fn measure_once(bench: &Bench) -> Result<Row> {
                      time, not the server's. The servers written in C share their code but for the waiting. Go and the \
                      servers in Rust format the line by their own means and write it with one write(2). *Without the log*: \
                      the guide's server with its level at WARN, and the peers without the line.",
-        tables: Vec::new(),
-        targets: Vec::new(),
-        ratios: Vec::new(),
-        plots: Vec::new(),
+        ..Row::default()
     };
     let mut servers = servers(bench, "serve kind=0 log=1 calls=0", "");
     let own = servers.iter().position(|server| server.name == MAJJEN);
@@ -191,10 +188,7 @@ pub fn measure_kept(bench: &Bench) -> Result<Row> {
                `mj_read` and `mj_write`; the other one of Majjen waits for its connection and reads, as the guide's \
                does.",
         leaves_out: "Accepting the connections, and what the kernel does for the server on the clients' processor.",
-        tables: Vec::new(),
-        targets: Vec::new(),
-        ratios: Vec::new(),
-        plots: Vec::new(),
+        ..Row::default()
     };
     let mut table = Table::new(
         "thousand requests for each second of processor time: median (least..most)",

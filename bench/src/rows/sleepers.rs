@@ -56,10 +56,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
                      resolution of 1 ms, so most of its times are equal. Go and Boost.Fiber cannot end a sleep early; \
                      goroutines go to sleep while others are still being created, so there is no *insert* for them. \
                      State Threads looks at its timers only when no task is ready.",
-        tables: Vec::new(),
-        targets: Vec::new(),
-        ratios: Vec::new(),
-        plots: Vec::new(),
+        ..Row::default()
     };
     let names: Vec<&'static str> = WITH_TASKS.iter().chain(WITHOUT_TASKS).copied().collect();
     let counts: &[u64] =

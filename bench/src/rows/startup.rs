@@ -34,10 +34,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
                adds to a program's start, its constructors included.",
         leaves_out: "The first scheduler's reading of the kernel's clock source, which happens once in a process. \
                      Reading the library from a disk.",
-        tables: Vec::new(),
-        targets: Vec::new(),
-        ratios: Vec::new(),
-        plots: Vec::new(),
+        ..Row::default()
     };
     let libraries: Vec<(&str, PathBuf)> = LIBRARIES
         .iter()

@@ -27,10 +27,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
                      corosensei has no scheduler: its ring is a queue of 10 lines, without timers, descriptors or \
                      counters, and it is not among the peers of the targets. State Threads of this version has no yield but `st_usleep(0)`. tokio and Go let \
                      yielding tasks run in an order of their own.",
-        tables: Vec::new(),
-        targets: Vec::new(),
-        ratios: Vec::new(),
-        plots: Vec::new(),
+        ..Row::default()
     };
     let mut table = Table::new("ns for one yield: median (least..most)", ["contender"]);
     table.lines = CONTENDERS.iter().map(|name| vec![(*name).to_owned()]).collect();

@@ -84,10 +84,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
                `spawn_blocking`. crossbeam: a bounded channel, and an eventfd that wakes the loop; no runtime.",
         leaves_out: "The first tenth of the functions on the pool, for which threads are made. Contenders of this row use \
                      all processors, so the clock on the wall is told as well as processor time.",
-        tables: Vec::new(),
-        targets: Vec::new(),
-        ratios: Vec::new(),
-        plots: Vec::new(),
+        ..Row::default()
     };
     for part in &PARTS {
         let count = bench.plan.size(part.count.0, part.count.1);

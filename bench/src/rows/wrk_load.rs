@@ -1,4 +1,4 @@
-//! Rows 17 and 18: the load of wrk on a server, and what that takes of the server.
+//! Rows 16 to 18: the load of wrk on a server, and what that takes of the server.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -57,21 +57,16 @@ impl Taken {
     }
 }
 
-/// Of each turn a value beside the one of another server, which ran right before or after it.
-pub fn of_pairs(values: &[f64], others: &[f64]) -> Option<Spread> {
-    let pairs: Vec<f64> = values.iter().zip(others).map(|(value, other)| value / other).collect();
-    Spread::of(&pairs)
-}
-
 struct Load {
     requests: f64,
     p99_ms: f64,
 }
 
-/// Why there is no load.
-pub fn missing() -> Option<String> {
+/// Fails where there is no load.
+pub fn is_installed() -> Result<()> {
+    // `-v` is no success for it.
     let found = Command::new("wrk").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    found.is_err().then(|| "wrk is not installed (Debian: wrk)".to_owned())
+    found.map(drop).map_err(|_| "wrk is not installed (Debian: wrk)".to_owned())
 }
 
 fn load(port: u16, path: &str, clients: usize, seconds: u64) -> Result<Load> {
