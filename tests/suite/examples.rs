@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::thread;
@@ -34,7 +34,7 @@ use process::Program;
 
 use crate::library::TempDir;
 use crate::process::run;
-use crate::running::{PATIENCE, Running};
+use crate::running::{self, PATIENCE, Running};
 use crate::toolchain::{find, runner};
 
 /// Trials of scenarios, which panic if they fail. The name of the program is in front of theirs.
@@ -287,11 +287,7 @@ impl Server {
     }
 
     fn connect(&self) -> TcpStream {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("connect");
-        stream.set_read_timeout(Some(PATIENCE)).expect("set the read timeout");
-        stream.set_write_timeout(Some(PATIENCE)).expect("set the write timeout");
-        stream
+        running::connect(self.port)
     }
 
     /// Sends a request, and returns the status and the body of the response.

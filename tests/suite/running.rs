@@ -1,6 +1,7 @@
 //! Processes that the tests communicate with while they run.
 
 use std::io::{self, BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -12,6 +13,15 @@ use crate::library::TempDir;
 /// How long a test waits for something that must happen: many times what it takes, also on a busy
 /// machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A connection to a server on this machine, which fails rather than wait for longer than a test does.
+pub fn connect(port: u16) -> TcpStream {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("connect to the server");
+    stream.set_read_timeout(Some(PATIENCE)).expect("set the read timeout");
+    stream.set_write_timeout(Some(PATIENCE)).expect("set the write timeout");
+    stream
+}
 
 /// A running process, until it has ended or is dropped.
 pub struct Running {

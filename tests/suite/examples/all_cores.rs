@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::TcpStream;
 
 use libtest_mimic::Trial;
 
 use super::process::Program;
 use super::scenario_trials;
 use crate::library;
-use crate::running::{PATIENCE, Running};
+use crate::running::{self, Running};
 use crate::toolchain;
 
 pub fn trials() -> Vec<Trial> {
@@ -48,10 +48,7 @@ impl Server {
     }
 
     fn connect(&self) -> TcpStream {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("connect");
-        stream.set_read_timeout(Some(PATIENCE)).expect("set the read timeout");
-        stream
+        running::connect(self.port)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `examples-c/chat.c`, with clients that are fast, slow and rude.
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use libtest_mimic::Trial;
 
 use super::process::Program;
 use super::scenario_trials;
-use crate::running::{PATIENCE, Running};
+use crate::running::{self, PATIENCE, Running};
 use crate::server::reset;
 
 pub fn trials() -> Vec<Trial> {
@@ -39,10 +39,7 @@ impl Chat {
 
     /// A client that has not been welcomed yet.
     fn connect(&self) -> Client {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("connect");
-        stream.set_read_timeout(Some(PATIENCE)).expect("set the read timeout");
-        stream.set_write_timeout(Some(PATIENCE)).expect("set the write timeout");
+        let stream = running::connect(self.port);
         Client { lines: BufReader::new(stream.try_clone().expect("the same stream")), stream }
     }
 

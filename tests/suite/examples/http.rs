@@ -1,13 +1,13 @@
 //! HTTP as far as the tests of the proxy need it: a server for it to stand before, and a client.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
-use crate::running::PATIENCE;
+use crate::running;
 use crate::server::reset;
 
 /// A message: the words of its first line, its fields, and its body.
@@ -111,10 +111,7 @@ pub struct Client {
 
 impl Client {
     pub fn connect(port: u16) -> Client {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("connect");
-        stream.set_read_timeout(Some(PATIENCE)).expect("set the read timeout");
-        stream.set_write_timeout(Some(PATIENCE)).expect("set the write timeout");
+        let stream = running::connect(port);
         let reader = BufReader::new(stream.try_clone().expect("the same stream"));
         Client { stream, reader }
     }
@@ -130,6 +127,13 @@ impl Client {
 
     pub fn answer(&mut self) -> Message {
         self.try_answer().expect("an answer")
+    }
+
+    /// Sends what is answered with this status, and ends the connection.
+    pub fn expect_refusal(mut self, request: &str, status: &str) {
+        self.send(request);
+        assert_eq!(self.answer().word(), status, "{request:?}");
+        assert!(self.is_closed(), "{request:?}");
     }
 
     /// An answer that may be cut off.

@@ -321,10 +321,7 @@ fn refuses_what_is_malformed() {
         (&long, "431"),
         (&many, "431"),
     ] {
-        let mut client = server.connect();
-        client.send(request);
-        assert_eq!(client.answer().word(), status, "{request:?}");
-        assert!(client.is_closed(), "{request:?}");
+        server.connect().expect_refusal(request, status);
     }
     // Those after which the connection goes on.
     let mut client = server.connect();

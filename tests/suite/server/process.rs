@@ -13,7 +13,7 @@ use super::transcript::{ACCEPTED, Report, TIME_ZONE, number};
 use super::{REQUEST, assert_answer, send};
 use crate::library::{self, TempDir};
 use crate::program::{self, Link};
-use crate::running::{PATIENCE, Running};
+use crate::running::{self, PATIENCE, Running};
 
 /// A server that runs, until it is stopped or dropped.
 pub struct Server {
@@ -109,11 +109,7 @@ impl Server {
 
     /// A new connection to the server.
     pub fn connect(&self) -> TcpStream {
-        let address = self.address();
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("connect to the server");
-        stream.set_read_timeout(Some(PATIENCE)).expect("set the read timeout");
-        stream.set_write_timeout(Some(PATIENCE)).expect("set the write timeout");
-        stream
+        running::connect(self.port)
     }
 
     /// Makes one request, and checks the answer.

@@ -1,9 +1,9 @@
 //! A client of the server, which sends what it is told to, and reads answers of any form.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 
-use crate::running::PATIENCE;
+use crate::running;
 
 /// A command as clients send it.
 pub fn command_of(words: &[&[u8]]) -> Vec<u8> {
@@ -28,10 +28,7 @@ pub struct Client {
 
 impl Client {
     pub fn connect(port: u16) -> Client {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("connect");
-        stream.set_read_timeout(Some(PATIENCE)).expect("set the read timeout");
-        stream.set_write_timeout(Some(PATIENCE)).expect("set the write timeout");
+        let stream = running::connect(port);
         stream.set_nodelay(true).expect("set that nothing is delayed");
         Client { reader: BufReader::new(stream.try_clone().expect("the same stream")), stream }
     }
