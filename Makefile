@@ -8,7 +8,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 release = $(CARGO_TARGET_DIR)/release
 
-.PHONY: all build run examples test c-test torture fuzz loom coverage bench bench-instructions lint header abi
+.PHONY: all build run examples test test-long c-test torture fuzz loom coverage bench bench-instructions lint header abi
 .PHONY: test-aarch64 clean need-c-test need-rust need-c-compiler need-libfuzzer need-lint-tools
 .PHONY: need-aarch64-tools need-coverage-tools need-sanitizers
 
@@ -97,9 +97,21 @@ clients = redis $(if $(libpq),postgres) $(shell pkg-config --exists libmariadb 2
 	$(shell pkg-config --exists libcurl 2>/dev/null && echo curl)
 client_programs = --locked --manifest-path hook/rust/clients/Cargo.toml --features "$(clients)"
 
+# The tests that drive programs. Those that take long together, as tests/suite/suite.rs lists them, are test-long's.
+suite_tests = --locked --manifest-path tests/suite/Cargo.toml
+
 test: build cli
-	@$(call summarised,cargo test --release --no-fail-fast && cargo test --lib && \
-		cargo test $(log_tests) && cargo test $(hook_tests) && $(cli_cargo) test --release $(cli_package))
+	@$(call summarised,failed=0; \
+		cargo test --release --no-fail-fast || failed=1; \
+		MAJJEN_TESTS=short cargo test $(suite_tests) || failed=1; \
+		cargo test --lib || failed=1; \
+		cargo test $(log_tests) || failed=1; \
+		cargo test $(hook_tests) || failed=1; \
+		$(cli_cargo) test $(cli_package) || failed=1; \
+		exit "$$failed")
+
+test-long: build
+	@export MAJJEN_TESTS=long; $(call summarised,cargo test $(suite_tests))
 
 # LINK chooses another way to run it: static, standalone, or valgrind. For TEST=hook/..., of libmajjen-hook,
 # it is one of the ways in tests/suite/hook.rs.
@@ -113,7 +125,7 @@ LINK ?= $(if $(c_program_folder),linked,shared)
 c-test: need-c-test build
 	@echo "compiling the tests: minutes the first time, seconds later" >&2
 	@export MAJJEN_TEST="$(c_program_test)"; \
-	$(call summarised,cargo test --quiet --release --test suite -- \
+	$(call summarised,cargo test --quiet $(suite_tests) -- \
 		--exact $(if $(c_program_folder),hook,c_programs)::$(c_program)::$(LINK))
 
 # The faults one at a time: what they find should not depend on what else runs. Then all tests, on a
@@ -121,30 +133,30 @@ c-test: need-c-test build
 # has not. A skipped test is an error, unless ALLOW_SKIPS=1.
 torture: build need-libfuzzer need-coverage-tools need-sanitizers
 	@export MAJJEN_TORTURE=1; \
-	$(call summarised,cargo test --release --test suite -- faults:: --test-threads=1,-faults)
+	$(call summarised,cargo test $(suite_tests) -- faults:: --test-threads=1,-faults)
 	@export MAJJEN_TORTURE=1; \
-	$(call summarised,cargo test --release --test suite -- server::load:: --test-threads=1,-load)
+	$(call summarised,cargo test $(suite_tests) -- server::load:: --test-threads=1,-load)
 	@export MAJJEN_TORTURE=1; \
-	$(call summarised,cargo test --release --test suite -- parked:: --test-threads=1,-parked)
+	$(call summarised,cargo test $(suite_tests) -- parked:: --test-threads=1,-parked)
 	@export MAJJEN_TORTURE=1; \
-	$(call summarised,cargo test --release --test suite -- hook::worker:: --test-threads=1,-worker)
+	$(call summarised,cargo test $(suite_tests) -- hook::worker:: --test-threads=1,-worker)
 	@export MAJJEN_TORTURE=1; \
-	$(call summarised,cargo test --release --test suite -- dist::,-dist)
+	$(call summarised,cargo test $(suite_tests) -- dist::,-dist)
 	@export MAJJEN_TORTURE=1; \
-	$(call summarised,cargo test --release --test suite -- debian::arm64,-arm64)
+	$(call summarised,cargo test $(suite_tests) -- debian::arm64,-arm64)
 	@export MAJJEN_TORTURE=1; \
-	$(call summarised,cargo test --release --test suite -- mutants::,-mutants)
+	$(call summarised,cargo test $(suite_tests) -- mutants::,-mutants)
 	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test --release --test fuzz -- mutants:: --nocapture,-mutants-fuzz)
 	@export MAJJEN_TORTURE=1; \
-	$(call summarised,cargo test --release --test suite -- sanitizers:: --test-threads=1,-sanitizers)
+	$(call summarised,cargo test $(suite_tests) -- sanitizers:: --test-threads=1,-sanitizers)
 	@export MAJJEN_TORTURE=1; $(call summarised,$(cli_cargo) test --release $(cli_package),-cli)
 	@$(MAKE) --no-print-directory fuzz
 	$(CC) -shared -fPIC -O1 -o "$(CARGO_TARGET_DIR)/fallbacks.so" c-tests/faults/fallbacks.c -ldl
-	@$(on_fallbacks); $(call summarised,cargo test --release --test suite -- \
+	@$(on_fallbacks); $(call summarised,cargo test $(suite_tests) -- \
 		--exact fallbacks::are_in_effect,-fallbacks)
-	@$(on_fallbacks); $(call summarised,cargo test --release --no-fail-fast -- \
-		--skip faults::,-on-fallbacks)
+	@$(on_fallbacks); $(call summarised,cargo test --release --no-fail-fast && \
+		cargo test $(suite_tests) -- --skip faults::,-on-fallbacks)
 	@$(MAKE) --no-print-directory coverage
 
 on_fallbacks = export LD_PRELOAD="$(CARGO_TARGET_DIR)/fallbacks.so" \
@@ -202,7 +214,7 @@ coverage: need-rust need-c-compiler need-coverage-tools
 	export HOST_CC=clang-$(llvm_version); \
 	export HOST_CFLAGS="-fprofile-instr-generate -fcoverage-mapping $(coverage_flags)"; \
 	$(call build_libraries) && packaging/archive.sh "$(coverage_dir)/release" || exit 1; \
-	$(call run_summarised,cargo test --release --no-fail-fast -- \
+	$(call run_summarised,cargo test --release --no-fail-fast && cargo test $(suite_tests) -- \
 		$(addprefix --skip$(space),$(not_for_coverage))) || exit 1; \
 	programs=$$(cargo test --release --no-run 2>&1 | sed -n 's/^ *Executable .* (\(.*\))$$/\1/p') && \
 	llvm-profdata-$(llvm_version) merge -o "$(coverage_dir)/profile" "$(coverage_dir)"/profiles/*.profraw && \
@@ -222,12 +234,14 @@ bench-instructions: build
 
 lint: need-rust need-c-compiler need-lint-tools
 	cargo fmt --check
+	cargo fmt --check --manifest-path tests/suite/Cargo.toml
 	cargo fmt --check --manifest-path tests/log/Cargo.toml
 	cargo fmt --check --manifest-path hook/rust/Cargo.toml
 	cargo fmt --check --manifest-path hook/rust/clients/Cargo.toml
 	cargo fmt --check --manifest-path cli/Cargo.toml
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --all-features -- -D warnings
+	cargo clippy --all-targets $(suite_tests) -- -D warnings
 	cargo clippy --all-targets $(log_tests) -- -D warnings
 	cargo clippy --all-targets $(hook_tests) -- -D warnings
 	cargo clippy --all-targets $(client_programs) -- -D warnings
@@ -235,10 +249,10 @@ lint: need-rust need-c-compiler need-lint-tools
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
 
 header: need-rust need-c-compiler
-	MAJJEN_BLESS=1 cargo test --release --test suite -- header::is_up_to_date --test-threads=1
+	MAJJEN_BLESS=1 cargo test $(suite_tests) -- header::is_up_to_date --test-threads=1
 
 abi: build
-	MAJJEN_BLESS=1 cargo test --release --test suite -- abi:: --test-threads=1 --nocapture
+	MAJJEN_BLESS=1 cargo test $(suite_tests) -- abi:: --test-threads=1 --nocapture
 
 # The library is built with Debian's Rust, which has the standard library for aarch64; `rustup target add`
 # gives another one the same, and AARCH64_RUSTC=rustc then chooses it. The suite itself runs on this
@@ -264,7 +278,7 @@ libraries-aarch64: need-rust need-c-compiler need-aarch64-tools
 test-aarch64: libraries-aarch64
 	@export MAJJEN_LIB_DIR="$(aarch64_release)"; \
 	export MAJJEN_RUNNER="qemu-aarch64 -L $(aarch64_root) -E LD_LIBRARY_PATH=$(aarch64_root)/lib"; \
-	$(call summarised,cargo test --release --test suite \
+	$(call summarised,cargo test $(suite_tests) \
 		--config 'target."cfg(all())".runner = ["env"$(comma) "CC=$(aarch64_cc)"]')
 
 clean: need-rust
@@ -280,7 +294,7 @@ may_skip = $(if $(filter torture,$@),$(ALLOW_SKIPS),1)
 summarised = $(run_summarised); exit "$$status"
 run_summarised = \
 	log="$(CARGO_TARGET_DIR)/$@$(2).log"; rm -f "$$log.status"; \
-	{ $(1) 2>&1; echo $$? >"$$log.status"; } | tee "$$log"; \
+	{ ( $(1) ) 2>&1; echo $$? >"$$log.status"; } | tee "$$log"; \
 	read -r status <"$$log.status"; \
 	awk -v status="$$status" -v may_skip="$(may_skip)" -f tools/test-summary.awk "$$log"; \
 	status=$$?; \

@@ -95,7 +95,7 @@ extern "C" {
 #define MJ_VERSION_MAJOR 0
 
 // Changes when something is added.
-#define MJ_VERSION_MINOR 1
+#define MJ_VERSION_MINOR 2
 
 // Changes when something is mended.
 #define MJ_VERSION_PATCH 0

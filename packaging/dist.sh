@@ -35,9 +35,9 @@ for crate in "$tree"/vendor/winapi-* "$tree"/vendor/windows*; do
 done
 
 count=$(find "$tree/vendor" -mindepth 1 -maxdepth 1 -type d | wc -l)
-mkdir -p "$tree/.cargo"
-cat >"$tree/.cargo/config.toml" <<'CONFIG'
-# The crates are in vendor/, so that nothing is fetched. The benchmarks need others: remove this file for them.
+cat >>"$tree/.cargo/config.toml" <<'CONFIG'
+
+# The crates are in vendor/, so that nothing is fetched. The benchmarks need others: remove what follows for them.
 [source.crates-io]
 replace-with = "vendored-sources"
 

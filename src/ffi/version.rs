@@ -7,7 +7,7 @@ use std::ffi::c_char;
 /// the library's SONAME.
 pub const MJ_VERSION_MAJOR: i32 = 0;
 /// Changes when something is added.
-pub const MJ_VERSION_MINOR: i32 = 1;
+pub const MJ_VERSION_MINOR: i32 = 2;
 /// Changes when something is mended.
 pub const MJ_VERSION_PATCH: i32 = 0;
 

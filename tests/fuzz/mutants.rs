@@ -6,7 +6,7 @@ mod sources;
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use libtest_mimic::{Failed, Trial};
 use sources::{Mutant, Sources, condition, delete, mutant, replace, words};
@@ -153,11 +153,10 @@ fn target() -> PathBuf {
 /// Builds the copy, which must succeed, and runs the random programs with it.
 fn random_programs(sources: &Sources) -> Result<Output, Failed> {
     let cargo = |arguments: &[&str]| {
-        Command::new("cargo")
-            .args(["test", "--release", "--offline", "--quiet", "--test", "fuzz"])
+        sources
+            .cargo(&target().join("mutants"))
+            .args(["test", "--release", "--quiet", "--test", "fuzz"])
             .args(arguments)
-            .current_dir(sources.root())
-            .env("CARGO_TARGET_DIR", target().join("mutants"))
             .env("MAJJEN_FUZZ_SHRINK", "0")
             .env_remove("MAJJEN_TORTURE")
             .output()

@@ -11,7 +11,8 @@ use libtest_mimic::Failed;
 
 /// The root of the repository.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    let suite = Path::new(env!("CARGO_MANIFEST_DIR"));
+    suite.ancestors().nth(2).expect("it is in tests/suite/")
 }
 
 /// One of the built libraries: `libmajjen.so` or `libmajjen.a`.

@@ -265,9 +265,8 @@ impl Copy {
         const LIMIT: Duration = Duration::from_secs(600);
         let temp_dir = TempDir::new()?;
         let target = target().join("mutants-suite");
-        let mut cargo = Command::new("cargo");
-        cargo.args(["rustc", "--release", "--lib", "--crate-type=cdylib", "--offline"]);
-        cargo.current_dir(self.sources.root()).env("CARGO_TARGET_DIR", &target);
+        let mut cargo = self.sources.cargo(&target);
+        cargo.args(["rustc", "--release", "--lib", "--crate-type=cdylib"]);
         let built = process::run(&mut cargo, LIMIT, temp_dir.path())?;
         if !built.succeeded() {
             return Err(format!("cargo {}", built.describe()).into());

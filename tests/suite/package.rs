@@ -27,6 +27,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::ignorable_test("package::has_documentation_without_warnings", || {
             with_tool("rustdoc", documentation)
         }),
+        Trial::test("package::is_of_one_version", one_version),
         Trial::ignorable_test("package::is_tested_with_the_oldest_rust", oldest_rust),
         Trial::ignorable_test("package::depends_on_licences_that_fit", || {
             with_tool("cargo", licences_fit)
@@ -48,6 +49,22 @@ fn run(command: &mut Command, temp_dir: &TempDir) -> Result<String, Failed> {
         return Ok(finished.output);
     }
     Err(format!("{command:?} {}", finished.describe()).into())
+}
+
+/// The library's version and Rust are those of what is released with it, and of this suite; and the changelog begins
+/// with the version.
+fn one_version() -> Result<(), Failed> {
+    let root = library::root();
+    let version = concat!("\nversion = \"", env!("CARGO_PKG_VERSION"), "\"");
+    let rust = concat!("\nrust-version = \"", env!("CARGO_PKG_RUST_VERSION"), "\"");
+    for package in [".", "cli", "hook/rust"] {
+        let manifest = fs::read_to_string(root.join(package).join("Cargo.toml"))?;
+        assert!(manifest.contains(version) && manifest.contains(rust), "{package}/Cargo.toml");
+    }
+    let changes = fs::read_to_string(root.join("CHANGELOG.md"))?;
+    let newest = changes.lines().find_map(|line| line.strip_prefix("## ")).unwrap_or_default();
+    assert!(newest.starts_with(concat!(env!("CARGO_PKG_VERSION"), ", ")), "{newest}");
+    Ok(())
 }
 
 /// Packaged, unpacked, added to a crate by its path, built and run.
@@ -114,9 +131,7 @@ fn in_a_program_once() -> Result<(), Failed> {
         fs::create_dir_all(copy.join("src"))?;
         fs::write(copy.join("build.rs"), "fn main() {}\n")?;
         fs::write(copy.join("src/lib.rs"), "")?;
-        let lines =
-            manifest.split("\n\n").filter(|part| !part.starts_with("# The behaviour tests"));
-        let lines = lines.filter(|part| !part.starts_with("# Forks"));
+        let lines = manifest.split("\n\n").filter(|part| !part.starts_with("# Forks"));
         let lines: Vec<&str> = lines.collect();
         fs::write(copy.join("Cargo.toml"), lines.join("\n\n").replace(version, version_line))?;
     }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use libtest_mimic::{Completion, Failed, Trial};
@@ -109,25 +109,36 @@ fn shows_nothing_of_c() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Where cargo has put this program's dependencies.
-fn dependencies() -> Result<PathBuf, Failed> {
-    let program = std::env::current_exe()?;
-    Ok(program.parent().ok_or("a program without a directory")?.to_owned())
+/// The crate as it is built for release, like the libraries for C, and the directory of what it depends on.
+fn built() -> Result<(PathBuf, PathBuf), Failed> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let build = || -> Result<PathBuf, Failed> {
+        let temp_dir = TempDir::new()?;
+        let release = library::path("")?;
+        let mut cargo = Command::new("cargo");
+        cargo.args(["build", "--release", "--lib", "--locked", "--offline"]);
+        let target = release.parent().ok_or("a release without a directory")?;
+        cargo.current_dir(library::root()).env("CARGO_TARGET_DIR", target);
+        let finished = process::run(&mut cargo, TIME_LIMIT, temp_dir.path())?;
+        if finished.succeeded() { Ok(release) } else { Err(finished.describe().into()) }
+    };
+    let release = BUILT.get_or_init(|| {
+        build().map_err(|failed| failed.message().unwrap_or("cargo build").to_owned())
+    });
+    let release = release.clone()?;
+    Ok((release.join("libmajjen.rlib"), release.join("deps")))
 }
 
-/// The newest file there with a prefix and a suffix.
-fn newest(beginning: &str, end: &str) -> Result<Option<PathBuf>, Failed> {
+/// The newest of the programs that cargo has made of a test of the crate.
+fn newest(test: &str) -> Result<Option<PathBuf>, Failed> {
     let mut found: Option<(SystemTime, PathBuf)> = None;
-    for entry in fs::read_dir(dependencies()?)? {
+    for entry in fs::read_dir(built()?.1)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(hash) = name.strip_prefix(beginning).and_then(|rest| rest.strip_suffix(end))
-        else {
-            continue;
-        };
+        let hash = name.strip_prefix(test).and_then(|rest| rest.strip_prefix('-'));
+        let is_one = hash.is_some_and(|hash| hash.bytes().all(|byte| byte.is_ascii_hexdigit()));
         let made = entry.metadata()?.modified()?;
-        let is_hash = hash.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if is_hash && found.as_ref().is_none_or(|(before, _)| *before < made) {
+        if is_one && found.as_ref().is_none_or(|(before, _)| *before < made) {
             found = Some((made, entry.path()));
         }
     }
@@ -138,18 +149,13 @@ fn newest(beginning: &str, end: &str) -> Result<Option<PathBuf>, Failed> {
 pub fn rustc(temp_dir: &TempDir, source: &str) -> Result<Command, Failed> {
     let file = temp_dir.path().join("main.rs");
     fs::write(&file, source)?;
-    let crate_file = newest("libmajjen-", ".rlib")?
-        .or_else(|| {
-            let plain = dependencies().ok()?.join("libmajjen.rlib");
-            plain.exists().then_some(plain)
-        })
-        .ok_or("there is no rlib")?;
+    let (crate_file, dependencies) = built()?;
     let mut rustc = Command::new("rustc");
     rustc
         .args(["--edition", "2024", "--crate-type", "bin", "-o"])
         .arg(temp_dir.path().join("main"));
     rustc.arg("--extern").arg(format!("majjen={}", crate_file.display()));
-    rustc.arg("-L").arg(format!("dependency={}", dependencies()?.display())).arg(file);
+    rustc.arg("-L").arg(format!("dependency={}", dependencies.display())).arg(file);
     rustc.current_dir(temp_dir.path());
     Ok(rustc)
 }
@@ -433,7 +439,7 @@ fn clean_under_valgrind() -> Result<Completion, Failed> {
         "rust_cluster",
         "behaviour",
     ] {
-        let Some(program) = newest(&format!("{test}-"), "")? else {
+        let Some(program) = newest(test)? else {
             return Ok(Completion::ignored_with(format!("{test} is not built: run all tests")));
         };
         let report = under_valgrind(&program, &temp_dir)?;

@@ -11,7 +11,7 @@ use std::ffi::{c_char, c_int, c_short, c_uint, c_ulong, c_void};
 pub type va_list = *mut c_void;
 
 pub const MJ_VERSION_MAJOR: c_int = 0;
-pub const MJ_VERSION_MINOR: c_int = 1;
+pub const MJ_VERSION_MINOR: c_int = 2;
 pub const MJ_VERSION_PATCH: c_int = 0;
 pub const MJ_FOREVER: u64 = u64::MAX;
 pub const MJ_RUN_STOPPED: c_int = 1;

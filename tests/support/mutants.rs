@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::os::unix::fs::symlink;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 mod functions;
 
@@ -107,6 +108,16 @@ impl Sources {
         &self.root
     }
 
+    /// Cargo in the copy, without a network. A mutant is run for seconds, so building it has to be quick.
+    pub fn cargo(&self, target: &Path) -> Command {
+        let mut cargo = Command::new("cargo");
+        cargo.current_dir(&self.root).env("CARGO_TARGET_DIR", target);
+        cargo.env("CARGO_NET_OFFLINE", "true").env("CARGO_INCREMENTAL", "1");
+        cargo.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
+        cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
+        cargo
+    }
+
     /// Calls `test` while the copy is a mutant.
     pub fn with<R>(&self, mutant: &Mutant, test: impl FnOnce() -> R) -> Result<R, String> {
         let (file, before) = self.mutate(mutant)?;
@@ -173,8 +184,10 @@ fn write(file: &Path, text: &str) -> Result<(), String> {
     fs::write(file, text).map_err(|error| error.to_string())
 }
 
+/// The project, which some of the packages that this is compiled into are a part of.
 fn original() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().find(|it| it.join("CHANGELOG.md").exists()).expect("the project")
 }
 
 fn copy_directory(from: &Path, to: &Path) -> io::Result<()> {

@@ -1,7 +1,8 @@
 //! The behaviour tests: C programs, the header, and the guide's server, each run against the built
 //! libraries as a program of its own.
 //!
-//! `make test` runs them; these variables are for running them by hand.
+//! `make test` runs those that take little time, `make test-long` the others, and `cargo suite NAME` those with NAME
+//! in their names. These variables are for running them by hand.
 //!
 //! - `MAJJEN_LIB_DIR`: the directory with `libmajjen.so` and `libmajjen.a`. `target/release` unless
 //!   set.
@@ -10,6 +11,7 @@
 //!   then for that one. The C programs are tested, and gdb's view of them.
 //! - `MAJJEN_BLESS`: when set, a header that is out of date is regenerated instead of reported, and so
 //!   are `tests/support/majjen_h.rs` and the files in `c-tests/abi/`.
+//! - `MAJJEN_TESTS`: `short` or `long`, to leave out those of `LONG` or all others.
 //! - `MAJJEN_TORTURE`: when set, faults are tried with every errno value, loads take a minute, a million
 //!   tasks are parked, 100,000 jobs are done by processes that are killed, mutants of the library are
 //!   tested, and the source archive is built.
@@ -52,7 +54,32 @@ mod toolchain;
 
 use std::process::ExitCode;
 
-use libtest_mimic::Arguments;
+use libtest_mimic::{Arguments, Trial};
+
+/// What takes most of the time of all tests: parts of their names.
+const LONG: &[&str] = &[
+    "::valgrind",
+    "hook::fortified2",
+    "build_flags::",
+    "dist::",
+    "faults::allocations",
+    "faults::system_calls",
+    "package::has_documentation_without_warnings",
+    "package::works_from_another_crate",
+    "rust_api::shows_nothing_of_c",
+    "sanitizers::",
+    "server::load::",
+];
+
+/// Leaves out what `MAJJEN_TESTS` does not ask for.
+fn choose(trials: &mut Vec<Trial>) {
+    let is_long = |trial: &Trial| LONG.iter().any(|part| trial.name().contains(part));
+    match std::env::var("MAJJEN_TESTS").as_deref() {
+        Ok("short") => trials.retain(|trial| !is_long(trial)),
+        Ok("long") => trials.retain(is_long),
+        _ => (),
+    }
+}
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -82,6 +109,7 @@ fn main() -> ExitCode {
         trials.extend(server::trials());
         trials.extend(stack_clash::trials());
     }
+    choose(&mut trials);
     let conclusion = libtest_mimic::run(&arguments, trials);
     program::clean_up();
     conclusion.exit_code()
