@@ -71,7 +71,9 @@ pub fn is_installed() -> Result<()> {
 
 fn load(port: u16, path: &str, clients: usize, seconds: u64) -> Result<Load> {
     let mut wrk = Command::new("wrk");
-    wrk.args(["-t1", "--latency", &format!("-c{clients}"), &format!("-d{seconds}s")]);
+    // An answer that takes longer would be an error, after 2 s as wrk has it.
+    wrk.args(["-t1", "--latency", "--timeout", "10s"]);
+    wrk.args([format!("-c{clients}"), format!("-d{seconds}s")]);
     wrk.arg(format!("http://127.0.0.1:{port}{path}"));
     let output = wrk.output().map_err(|error| format!("wrk: {error}"))?;
     parse(&String::from_utf8_lossy(&output.stdout))
