@@ -59,11 +59,15 @@ use libtest_mimic::{Arguments, Trial};
 /// What takes most of the time of all tests: parts of their names.
 const LONG: &[&str] = &[
     "::valgrind",
-    "hook::fortified2",
+    "_under_valgrind",
+    "::fortified2",
     "build_flags::",
     "dist::",
     "faults::allocations",
     "faults::system_calls",
+    "hook::clients::",
+    "hook::servers::",
+    "hook::worker::",
     "package::has_documentation_without_warnings",
     "package::works_from_another_crate",
     "rust_api::shows_nothing_of_c",
