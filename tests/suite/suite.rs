@@ -53,6 +53,7 @@ mod stack_clash;
 mod toolchain;
 
 use std::process::ExitCode;
+use std::thread;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -86,7 +87,10 @@ fn choose(trials: &mut Vec<Trial>) {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Most tests wait for most of their time.
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads.get_or_insert(2 * processors);
     let mut trials = c_programs::trials();
     trials.extend(debugger::trials());
     trials.extend(examples::trials());
