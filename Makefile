@@ -100,17 +100,21 @@ client_programs = --locked --manifest-path hook/rust/clients/Cargo.toml --featur
 # The tests that drive programs. Those that take long together, as tests/suite/suite.rs lists them, are test-long's.
 suite_tests = --locked --manifest-path tests/suite/Cargo.toml
 
+# The crate's tests and these, both also if one of them fails: in a shell in which `failed` is 0 at first.
+both_tests = cargo test --release --no-fail-fast || failed=1; cargo test $(suite_tests) $(1) || failed=1
+
 test: build cli
-	@$(call summarised,failed=0; \
-		cargo test --release --no-fail-fast || failed=1; \
-		MAJJEN_TESTS=short cargo test $(suite_tests) || failed=1; \
+	@export MAJJEN_TESTS=short; $(call summarised,failed=0; \
+		$(both_tests); \
 		cargo test --lib || failed=1; \
 		cargo test $(log_tests) || failed=1; \
 		cargo test $(hook_tests) || failed=1; \
 		$(cli_cargo) test $(cli_package) || failed=1; \
 		exit "$$failed")
 
+# Some of them run programs of the crate's tests.
 test-long: build
+	cargo test --quiet --release --no-run
 	@export MAJJEN_TESTS=long; $(call summarised,cargo test $(suite_tests))
 
 # LINK chooses another way to run it: static, standalone, or valgrind. For TEST=hook/..., of libmajjen-hook,
@@ -123,7 +127,7 @@ c_program_source = $(wildcard $(addprefix c-tests/$(c_program_folder)$(c_program
 LINK ?= $(if $(c_program_folder),linked,shared)
 
 c-test: need-c-test build
-	@echo "compiling the tests: minutes the first time, seconds later" >&2
+	@echo "compiling the tests: a minute the first time, seconds later" >&2
 	@export MAJJEN_TEST="$(c_program_test)"; \
 	$(call summarised,cargo test --quiet $(suite_tests) -- \
 		--exact $(if $(c_program_folder),hook,c_programs)::$(c_program)::$(LINK))
@@ -155,8 +159,8 @@ torture: build need-libfuzzer need-coverage-tools need-sanitizers
 	$(CC) -shared -fPIC -O1 -o "$(CARGO_TARGET_DIR)/fallbacks.so" c-tests/faults/fallbacks.c -ldl
 	@$(on_fallbacks); $(call summarised,cargo test $(suite_tests) -- \
 		--exact fallbacks::are_in_effect,-fallbacks)
-	@$(on_fallbacks); $(call summarised,cargo test --release --no-fail-fast && \
-		cargo test $(suite_tests) -- --skip faults::,-on-fallbacks)
+	@$(on_fallbacks); $(call summarised,failed=0; \
+		$(call both_tests,-- --skip faults::); exit "$$failed",-on-fallbacks)
 	@$(MAKE) --no-print-directory coverage
 
 on_fallbacks = export LD_PRELOAD="$(CARGO_TARGET_DIR)/fallbacks.so" \
@@ -214,8 +218,8 @@ coverage: need-rust need-c-compiler need-coverage-tools
 	export HOST_CC=clang-$(llvm_version); \
 	export HOST_CFLAGS="-fprofile-instr-generate -fcoverage-mapping $(coverage_flags)"; \
 	$(call build_libraries) && packaging/archive.sh "$(coverage_dir)/release" || exit 1; \
-	$(call run_summarised,cargo test --release --no-fail-fast && cargo test $(suite_tests) -- \
-		$(addprefix --skip$(space),$(not_for_coverage))) || exit 1; \
+	$(call run_summarised,failed=0; \
+		$(call both_tests,-- $(addprefix --skip$(space),$(not_for_coverage))); exit "$$failed") || exit 1; \
 	programs=$$(cargo test --release --no-run 2>&1 | sed -n 's/^ *Executable .* (\(.*\))$$/\1/p') && \
 	llvm-profdata-$(llvm_version) merge -o "$(coverage_dir)/profile" "$(coverage_dir)"/profiles/*.profraw && \
 	llvm-cov-$(llvm_version) export -format=lcov -instr-profile="$(coverage_dir)/profile" \

@@ -92,7 +92,11 @@ fn builds_without_a_network() -> Result<Completion, Failed> {
             assert!(temp_dir.path().join("target/release").join(file).exists(), "{file}");
         }
         // The tests need more crates than the library.
-        run(alone("cargo").args(["check", "--offline", "--locked", "--all-targets"]))?;
+        for manifest in ["Cargo.toml", "tests/suite/Cargo.toml"] {
+            let mut cargo = alone("cargo");
+            cargo.args(["check", "--offline", "--locked", "--all-targets", "--manifest-path"]);
+            run(cargo.arg(manifest))?;
+        }
     }
     Ok(Completion::Completed)
 }

@@ -15,6 +15,13 @@ pub fn root() -> &'static Path {
     suite.ancestors().nth(2).expect("it is in tests/suite/")
 }
 
+/// Cargo for the library's package: without a network, without a change of Cargo.lock, and with its output here.
+pub fn cargo(target: &Path) -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["--locked", "--offline"]).current_dir(root()).env("CARGO_TARGET_DIR", target);
+    cargo
+}
+
 /// One of the built libraries: `libmajjen.so` or `libmajjen.a`.
 pub fn path(file: &str) -> Result<PathBuf, Failed> {
     let directory = match env::var_os("MAJJEN_LIB_DIR") {

@@ -274,7 +274,8 @@ impl Copy {
         let mut suite = Command::new(env::current_exe()?);
         suite.args(["--exact", test]).env("MAJJEN_LIB_DIR", target.join("release"));
         // Cargo sets it for tests, and it takes precedence over the programs' own path.
-        suite.env_remove("LD_LIBRARY_PATH").env_remove("MAJJEN_TORTURE");
+        suite.env_remove("LD_LIBRARY_PATH");
+        suite.env_remove("MAJJEN_TORTURE").env_remove("MAJJEN_TESTS");
         Ok(process::run(&mut suite, LIMIT, temp_dir.path())?)
     }
 }

@@ -35,12 +35,9 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Cargo in the project's own directory. It must not change Cargo.lock.
+/// Cargo in the project's own directory.
 fn cargo(temp_dir: &TempDir, arguments: &[&str]) -> Result<String, Failed> {
-    let mut cargo = Command::new("cargo");
-    cargo.args(arguments).args(["--locked", "--offline"]).current_dir(library::root());
-    cargo.env("CARGO_TARGET_DIR", temp_dir.path().join("target"));
-    run(&mut cargo, temp_dir)
+    run(library::cargo(&temp_dir.path().join("target")).args(arguments), temp_dir)
 }
 
 fn run(command: &mut Command, temp_dir: &TempDir) -> Result<String, Failed> {

@@ -31,9 +31,8 @@ const TIME_LIMIT: Duration = Duration::from_secs(240);
 /// The pages of the documentation, without those of the sources, and their text.
 fn documentation(temp_dir: &TempDir) -> Result<Vec<(PathBuf, String)>, Failed> {
     let target = temp_dir.path().join("target");
-    let mut cargo = Command::new("cargo");
-    cargo.args(["doc", "--no-deps", "--all-features", "--locked", "--offline"]);
-    cargo.current_dir(library::root()).env("CARGO_TARGET_DIR", &target);
+    let mut cargo = library::cargo(&target);
+    cargo.args(["doc", "--no-deps", "--all-features"]);
     let finished = process::run(&mut cargo, TIME_LIMIT, temp_dir.path())?;
     if !finished.succeeded() {
         return Err(format!("cargo doc {}", finished.describe()).into());
@@ -115,10 +114,9 @@ fn built() -> Result<(PathBuf, PathBuf), Failed> {
     let build = || -> Result<PathBuf, Failed> {
         let temp_dir = TempDir::new()?;
         let release = library::path("")?;
-        let mut cargo = Command::new("cargo");
-        cargo.args(["build", "--release", "--lib", "--locked", "--offline"]);
         let target = release.parent().ok_or("a release without a directory")?;
-        cargo.current_dir(library::root()).env("CARGO_TARGET_DIR", target);
+        let mut cargo = library::cargo(target);
+        cargo.args(["build", "--release", "--lib"]);
         let finished = process::run(&mut cargo, TIME_LIMIT, temp_dir.path())?;
         if finished.succeeded() { Ok(release) } else { Err(finished.describe().into()) }
     };

@@ -73,6 +73,7 @@ const LONG: &[&str] = &[
     "package::works_from_another_crate",
     "rust_api::shows_nothing_of_c",
     "sanitizers::",
+    "server::clean_under_memcheck",
     "server::load::",
 ];
 

@@ -184,7 +184,7 @@ fn write(file: &Path, text: &str) -> Result<(), String> {
     fs::write(file, text).map_err(|error| error.to_string())
 }
 
-/// The project, which some of the packages that this is compiled into are a part of.
+/// The root of the project. The package that this is compiled into may be in a directory below.
 fn original() -> &'static Path {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.ancestors().find(|it| it.join("CHANGELOG.md").exists()).expect("the project")

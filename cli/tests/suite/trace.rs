@@ -80,11 +80,11 @@ fn what_tasks_do_is_recorded_in_every_kind_of_program() {
         let page = fs::read_to_string(&page).expect("the page");
         assert!(page.starts_with("<!doctype html>"), "{}", &page[..200]);
         assert!(page.contains("scheduler 1 'busy'") && page.contains("holder"));
-        // A second time, of another size. What the program overwrites while it is read is not shown.
-        let text = record(&program, &path, &["--events", "1000"]);
-        let told = text.strip_prefix("scheduler 1 'busy': ").and_then(|rest| rest.split_once(' '));
-        let told: usize = told.and_then(|(count, _)| count.parse().ok()).expect(&text);
-        assert!((500..=1024).contains(&told), "{text}");
+        // A second time, of another size. Fewer are shown where the program overwrites some while they are read, as it
+        // does on a busy machine, but not each time.
+        let is_full = |text: &String| text.contains("1023 events") || text.contains("1024 events");
+        let again = || record(&program, &path, &["--events", "1000"]);
+        let text = (0..10).map(|_| again()).find(is_full).expect("all that there is room for");
         assert!(text.contains("earlier ones did not fit, see --events"), "{text}");
         assert!(events(&path).len() > 500);
     }
