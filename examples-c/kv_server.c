@@ -5,7 +5,8 @@
 //
 //   target/examples/kv_server PORT [NAME=VALUE...]
 //
-// Port 0 is a free one, which it prints. The names are those of `settings`; what it understands is in `commands`.
+// It listens at 127.0.0.1 only, and asks for no password. Port 0 is a free one, which it prints. The names are those
+// of `settings`; what it understands is in `commands`.
 //
 // Each client has a task, which runs the commands that have come, and writes their answers by one call, before it
 // reads again. So who does not read its answers keeps only itself waiting, and nothing piles up for it. A command
