@@ -520,12 +520,12 @@ static void a_thread_reads_the_counters_of_a_busy_scheduler(void) {
 }
 
 int main(void) {
+  RUN(more_than_the_limit_are_refused);  // First: others wait for ever if the limit does not hold.
   RUN(posts_of_a_thread_begin_in_order);
   RUN(one_that_suspends_does_not_hold_up_the_next);
   RUN(a_task_posts_to_its_own_scheduler);
   RUN(each_post_is_a_task_of_its_own);
   RUN(a_post_may_set_its_tasks_state);
-  RUN(more_than_the_limit_are_refused);
   RUN(what_has_not_begun_is_abandoned_once);
   RUN(what_had_no_turn_is_abandoned_once);
   RUN(bad_arguments_are_refused);
