@@ -110,6 +110,46 @@ static void calls_of_a_core_that_stops_end(void) {
   CHECK_INT(ended, ==, 10);
 }
 
+static void calls_in_vain(void* ended) {
+  CHECK_INT(mj_cluster_call(cluster, 1, never_returns, NULL, MJ_FOREVER, NULL), ==, -EPIPE);
+  atomic_fetch_add((atomic_int*)ended, 1);
+}
+
+static void calls_in_vain_deaf(void* ended) {
+  mj_task_set_cancelable(false, NULL);
+  calls_in_vain(ended);
+}
+
+enum { CALLS_IN_VAIN = 4 };
+
+// Keeps its core until it is called, so that no call begins: they are on their way still; or, when it has yielded, have
+// tasks that have had no turn.
+static void stops_before_calls_begin(void* yields) {
+  while (mj_cluster_load(cluster, 1) < 1 + CALLS_IN_VAIN) usleep(100);
+  usleep(1000);  // What is counted is sent then.
+  if (*(bool*)yields) mj_task_yield();
+  CHECK_INT(mj_scheduler_stop(mj_scheduler_current()), ==, 0);
+}
+
+static void calls_that_a_core_that_stops_has_not_begun_end(void) {
+  for (int i = 0; i < 2; i++) {
+    cluster = new_cluster(2);
+    bool yields = i == 1;
+    atomic_int ended = 0;
+    called = 0;
+    CHECK_INT(mj_cluster_go(cluster, 1, stops_before_calls_begin, &yields, NULL), ==, 0);
+    for (int j = 0; j < CALLS_IN_VAIN; j++) {
+      mj_go_fn function = j % 2 || !yields ? calls_in_vain_deaf : calls_in_vain;
+      CHECK_INT(mj_cluster_go(cluster, 0, function, &ended, NULL), ==, 0);
+    }
+    CHECK_INT(mj_cluster_start(cluster), ==, 0);
+    for (int ms = 0; ms < 20000 && ended < CALLS_IN_VAIN; ms++) usleep(1000);
+    CHECK_INT(ended, ==, CALLS_IN_VAIN);
+    CHECK_INT(called, ==, 0);
+    join_and_destroy(cluster);
+  }
+}
+
 // If it is told anything before its own core is over, then that the other one is.
 static void calls_what_never_returns_unheard(void* unused) {
   CHECK_INT(mj_cluster_call(cluster, 1, never_returns, unused, MJ_FOREVER, NULL), ==, -EPIPE);
@@ -807,6 +847,7 @@ int main(void) {
   RUN(what_a_core_was_given_is_abandoned_if_its_set_up_fails);
   RUN(a_core_that_stops_with_tasks_stops_the_others);
   RUN(calls_of_a_core_that_stops_end);
+  RUN(calls_that_a_core_that_stops_has_not_begun_end);
   RUN(the_others_go_on_while_one_core_stalls);
   RUN(what_is_handed_over_with_data_is_answered);
   RUN(peers_may_be_gone_before_the_hand_over);

@@ -187,4 +187,39 @@ static void use_cluster(mj_scheduler** scheduler) {
   setitimer(ITIMER_REAL, &never, NULL);
 }
 
+// A member of another core has had no turn when its scheduler ends.
+static void ends_with_a_member(void* unused) {
+  is_begun(unused);
+  struct members* of = &members_of[0];
+  of->group = mj_group_create(mj_scheduler_current(), 1);
+  if (of->group != NULL) {
+    groups_made = 1;
+    call_is_allowed(mj_cluster_group_go(swept_cluster, 1, of->group, adds_one, &of->numbers[1],
+                                        MJ_FOREVER));
+  }
+  CHECK_INT(mj_scheduler_stop(mj_scheduler_current()), ==, 0);
+}
+
+static void use_cluster_that_loses_a_core(mj_scheduler** scheduler) {
+  (void)scheduler;
+  if (fault.call == PTHREAD_CREATE) fault.harmless = false;
+  of_cluster_accepted = of_cluster_begun = groups_made = 0;
+  int threads = threads_of_this_process();
+  swept_cluster = mj_cluster_create(&(mj_cluster_options){.cores = 2});
+  if (swept_cluster != NULL) {
+    int result = mj_cluster_go(swept_cluster, 0, ends_with_a_member, NULL, is_begun);
+    call_is_allowed(result);
+    if (result == 0) of_cluster_accepted++;
+    CHECK_INT(mj_cluster_start(swept_cluster), ==, 0);
+    end_of_cluster();
+    CHECK_INT(mj_cluster_destroy(swept_cluster), ==, 0);
+    if (groups_made == 1) CHECK_INT(mj_group_destroy(members_of[0].group), ==, 0);
+    CHECK_UINT(of_cluster_begun, ==, of_cluster_accepted);
+  } else if (errno != EAGAIN || fault.failed == 0) {
+    CHECK_ALLOWED(-errno);
+  }
+  only_these_threads_are_left(threads);
+  ended = created;
+}
+
 #endif  // CLUSTERS_H

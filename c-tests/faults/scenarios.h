@@ -897,6 +897,7 @@ static const scenario scenarios[] = {
     {"a run until a signal", handle_signals, run_until_a_signal, none_was_lost, false},
     {"children", NULL, use_children, no_children_are_left, false},
     {"clusters", NULL, use_cluster, NULL, false},
+    {"a core that stops", NULL, use_cluster_that_loses_a_core, NULL, false},
     {"the guide's server", listens, serve, close_server, true},
 };
 enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0] };

@@ -55,7 +55,7 @@ mod thread;
 mod urge;
 
 pub use accept::Place;
-pub use call::call;
+pub use call::{call, leave_lost_calls};
 pub use call_block::Function;
 pub use make::Options;
 pub use object::{Cluster, Connection, Core, Kind, Service};

@@ -13,7 +13,7 @@ use super::metrics::write_to_buffer;
 use super::remote::hand_out;
 use super::types::{MetricsFormatInt, mj_remote};
 use super::{bool_from, status, text_ref};
-use crate::engine::cluster::{Cluster, Core, Kind, Options};
+use crate::engine::cluster::{Cluster, Core, Kind, Options, leave_lost_calls};
 use crate::engine::context::callback;
 use crate::engine::inspect;
 use crate::engine::log;
@@ -261,7 +261,7 @@ pub(super) unsafe fn core_ref<'c>(cluster: *const mj_cluster, core: usize) -> Re
 
 // ---- how C's cores are made and run
 
-static KIND: Kind = Kind { create, run, finish, tear_down, destroy, release };
+static KIND: Kind = Kind { create, run, finish, leave_lost, tear_down, destroy, release };
 
 /// The program's functions, which the cluster has.
 struct Hooks {
@@ -318,6 +318,13 @@ unsafe fn run(core: &Core) -> Result<()> {
 unsafe fn finish(core: &Core) {
     // SAFETY: from `create`, and destroyed by `destroy`.
     unsafe { &*core.own.get().cast::<Scheduler>() }.finish_all();
+}
+
+/// # Safety
+/// As [`Kind::leave_lost`].
+unsafe fn leave_lost(core: &Core) {
+    // SAFETY: from `create`, and destroyed by `destroy`.
+    leave_lost_calls(unsafe { &*core.own.get().cast::<Scheduler>() });
 }
 
 /// # Safety

@@ -44,6 +44,7 @@
 //! returns.
 
 mod all_cores;
+mod answers;
 mod builder;
 mod call;
 mod handle;

@@ -82,6 +82,27 @@ fn a_core_that_stops_stops_the_others() {
 }
 
 #[test]
+fn a_caller_hears_that_the_other_core_has_stopped() {
+    let cluster = cluster(2);
+    let (there, begun) = (cluster.clone(), Arc::new(AtomicBool::new(false)));
+    let other = begun.clone();
+    let (sender, heard) = mpsc::channel();
+    let caller = move || {
+        let sleeps = move || {
+            begun.store(true, SeqCst);
+            while task::shield(|| task::sleep(HOUR)).is_ok() {}
+        };
+        sender.send(task::shield(|| there.call(1, sleeps))).unwrap();
+    };
+    cluster.spawn(0, caller).unwrap();
+    cluster.start().unwrap();
+    wait_until("it has begun", || other.load(SeqCst));
+    cluster.remote(1).unwrap().stop().unwrap();
+    cluster.join().unwrap();
+    assert!(matches!(heard.recv().unwrap(), Err(JoinError::Canceled)));
+}
+
+#[test]
 fn the_first_error_of_a_core_is_told() {
     let cluster = Builder::new()
         .cores(2)

@@ -196,7 +196,7 @@ const CASES: &[Case] = &[
         "Cluster::create", delete("shut"))),
     case(CLUSTER_EDGES, "what_a_core_was_given_is_abandoned_if_its_set_up_fails", mutant("cores wait for what a lost one holds",
         "Cluster::has_lost_a_core", words("any(Core::is_over)", "any(|_| false)"))),
-    case(CLUSTER_EDGES, "calls_of_a_core_that_stops_end", mutant("calls wait for a core that is lost",
+    case(CLUSTER_EDGES, "ended == CALLS_IN_VAIN", mutant("calls wait for a core that is lost",
         "call::leave_lost_calls", condition("is_lost", "false"))),
     case(CLUSTER_EDGES, "on_core[i] > 0", mutant("no connection is handed over",
         "Core::least_loaded_or_self", condition("mine >", "false"))),

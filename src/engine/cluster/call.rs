@@ -262,7 +262,7 @@ unsafe fn come_back(message: NonNull<Message>) {
 
 /// Ends the waits of this scheduler's tasks for functions of cores of the same cluster that are over, since nothing
 /// runs there any more.
-pub(super) fn leave_lost_calls(scheduler: &Scheduler) {
+pub fn leave_lost_calls(scheduler: &Scheduler) {
     for task in scheduler.tasks.iter() {
         let wait = task.wait.get();
         if !wait.is(&CALL) && !wait.is(&LEFT_CALL) {

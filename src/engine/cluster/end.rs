@@ -14,7 +14,6 @@ use std::ffi::c_void;
 use std::ptr::{NonNull, from_ref};
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::call::leave_lost_calls;
 use super::messages::{ToCore, WORDS};
 use super::object::{Cluster, Core};
 use super::urge::{AT_ONCE, IN_ORDER, NOT, WITHOUT_TASKS};
@@ -146,7 +145,8 @@ impl Core {
         }
         if urge >= AT_ONCE {
             self.cancel_others(scheduler);
-            leave_lost_calls(scheduler);
+            // SAFETY: on its thread, in its run.
+            unsafe { (self.cluster().kind.leave_lost)(self) };
             self.wake_end(scheduler);
         }
     }

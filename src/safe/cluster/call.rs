@@ -2,11 +2,13 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use super::handle::Cluster;
+use super::kind;
 use crate::engine::scheduler::running_task;
 use crate::engine::sys::{Error, Result};
 use crate::safe::join::{JoinError, Outcome};
@@ -62,7 +64,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`JoinError::Panicked`] and [`JoinError::Canceled`] with what has become of the closure's task; it is canceled
-    /// too if it ends with its scheduler. [`JoinError::Failed`] with the errors of [`spawn`](Self::spawn), but for a
+    /// too if it ends with its scheduler, or its core is over. [`JoinError::Failed`] with the errors of [`spawn`](Self::spawn), but for a
     /// want of room, and with [`Error::TimedOut`], [`Error::NotInTask`] and [`Error::Unwinding`] of the wait.
     pub fn call<T, F>(&self, core: usize, closure: F) -> std::result::Result<T, JoinError>
     where
@@ -83,6 +85,8 @@ impl Cluster {
         let remote = self.remote(core).map_err(JoinError::Failed)?;
         self.spawn_when_there_is_room(core, body).map_err(JoinError::Failed)?;
         let leave = Leave { call, remote, is_answered: Cell::new(false) };
+        let receiver = Rc::new(receiver);
+        let _awaited = kind::expect_answer(self.inner.engine(), core, receiver.clone());
         let received = receiver.recv();
         leave.is_answered.set(received.is_ok());
         drop(leave);

@@ -5,8 +5,10 @@ use std::cell::OnceCell;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{from_ref, null_mut};
+use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
+use super::answers::{Answer, Answers, Awaited};
 use super::handle::{Core, Data, Failure};
 use crate::engine::cluster as engine;
 use crate::engine::log;
@@ -18,7 +20,8 @@ use crate::safe::remote::Target;
 use crate::safe::scheduler::Scheduler;
 
 /// A cluster of this kind has a [`Data`], from `Arc::into_raw`, and its cores an [`Own`].
-pub static KIND: engine::Kind = engine::Kind { create, run, finish, tear_down, destroy, release };
+pub static KIND: engine::Kind =
+    engine::Kind { create, run, finish, leave_lost, tear_down, destroy, release };
 
 /// What a core has on its thread.
 struct Own {
@@ -26,6 +29,7 @@ struct Own {
     /// From the beginning of its run on. It keeps what the handles share, which the functions of the program are
     /// given.
     core: OnceCell<Core>,
+    answers: Rc<Answers>,
 }
 
 /// The scheduler of a core.
@@ -96,7 +100,8 @@ unsafe fn create(core: &engine::Core) -> Result<*const scheduler::Scheduler> {
         .get_or_init(|| core.cluster().cores().iter().map(|_| OnceLock::new()).collect());
     let _ = targets[core.index].set(Target::new(scheduler.core(), scheduler.shared())); // Once.
     let address = from_ref(scheduler.core());
-    core.own.set(Box::into_raw(Box::new(Own { scheduler, core: OnceCell::new() })).cast());
+    let own = Own { scheduler, core: OnceCell::new(), answers: Rc::default() };
+    core.own.set(Box::into_raw(Box::new(own)).cast());
     Ok(address)
 }
 
@@ -104,7 +109,7 @@ unsafe fn create(core: &engine::Core) -> Result<*const scheduler::Scheduler> {
 /// As [`engine::Kind::run`].
 unsafe fn run(core: &engine::Core) -> Result<()> {
     // SAFETY: as this function's contract says.
-    let (Own { scheduler, core: place }, data) = unsafe { (own(core), data(core)) };
+    let (Own { scheduler, core: place, .. }, data) = unsafe { (own(core), data(core)) };
     // There is one: it was kept, or a handle is in `Cluster::run`.
     let handle = data.begin(core.index).ok_or(Error::Disconnected)?;
     let handle = place.get_or_init(|| handle);
@@ -123,10 +128,35 @@ unsafe fn run(core: &engine::Core) -> Result<()> {
 unsafe fn finish(_: &engine::Core) {}
 
 /// # Safety
+/// As [`engine::Kind::leave_lost`].
+unsafe fn leave_lost(core: &engine::Core) {
+    // SAFETY: as this function's contract says.
+    let answers = &unsafe { own(core) }.answers;
+    answers.give_up(|other| core.cluster().cores()[other].is_over());
+}
+
+/// A task of one core of the cluster waits for an answer of another one, until what is returned is dropped. If that is
+/// over, it is told. None if no core of it runs here.
+pub fn expect_answer(
+    cluster: &engine::Cluster,
+    other: usize,
+    answer: Rc<dyn Answer>,
+) -> Option<Awaited> {
+    let own = cluster.here()?.own.get().cast::<Own>();
+    // SAFETY: of this thread's core; not set any more when `destroy` unwinds its tasks.
+    let awaited = unsafe { own.as_ref() }?.answers.add(other, answer.clone());
+    // If it ends later, this core is told.
+    if cluster.cores().get(other).is_some_and(engine::Core::is_over) {
+        answer.will_not_come();
+    }
+    Some(awaited)
+}
+
+/// # Safety
 /// As [`engine::Kind::tear_down`].
 unsafe fn tear_down(core: &engine::Core) {
     // SAFETY: as this function's contract says.
-    let (Own { scheduler, core: handle }, data) = unsafe { (own(core), data(core)) };
+    let (Own { scheduler, core: handle, .. }, data) = unsafe { (own(core), data(core)) };
     if let (Some(tear_down), Some(handle)) = (&data.tear_down, handle.get()) {
         let _ = call(core, data, "the tear-down", || {
             tear_down(scheduler, handle);
