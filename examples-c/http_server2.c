@@ -889,10 +889,11 @@ int main(int argc, char** argv) {
   if (result != 0) return fail("start", strerror(-result));
   struct sockaddr_storage address;
   socklen_t length = sizeof address;
-  char port[NI_MAXSERV] = "";
+  char host[NI_MAXHOST] = "", port[NI_MAXSERV] = "";
   getsockname(listener, (struct sockaddr*)&address, &length);
-  getnameinfo((struct sockaddr*)&address, length, NULL, 0, port, sizeof port, NI_NUMERICSERV);
-  printf("http://127.0.0.1:%s/\n", port);
+  getnameinfo((struct sockaddr*)&address, length, host, sizeof host, port, sizeof port,
+              NI_NUMERICHOST | NI_NUMERICSERV);
+  printf(strchr(host, ':') == NULL ? "http://%s:%s/\n" : "http://[%s]:%s/\n", host, port);
   fflush(stdout);
   mj_notify("READY=1");
   result = mj_run_until_signal(scheduler, stop, NULL, limit_ns(STOP));

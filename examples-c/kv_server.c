@@ -892,7 +892,7 @@ static bool change_setting(const char* argument) {
     int64_t value;
     if (!parse_integer((text){digits, strlen(digits)}, &value)) return false;
     settings[i].value = (uint64_t)value;
-    return value >= 0 && value < (i == BULK ? 2048 : INT32_MAX);
+    return value >= (i == CLIENTS ? 1 : 0) && value < (i == BULK ? 2048 : INT32_MAX);
   }
   return false;
 }
@@ -906,7 +906,9 @@ int main(int argc, char** argv) {
   mj_log_set_level(MJ_LOG_WARN);
   if (argc < 2) return fail("usage", "PORT [NAME=VALUE...]");
   for (int i = 2; i < argc; i++) {
-    if (!change_setting(argv[i])) return fail("no such setting", argv[i]);
+    if (!change_setting(argv[i])) {
+      return fail("no such setting, or not such a value", argv[i]);
+    }
   }
   limit_bytes = settings[MEMORY].value << 20;
   bucket_count = level = FIRST_BUCKETS;

@@ -14,6 +14,7 @@ mod pool;
 mod proxies;
 mod requests;
 mod sleepers;
+mod slow_clients;
 mod spawning;
 mod startup;
 mod switching;

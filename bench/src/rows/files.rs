@@ -7,7 +7,8 @@ use std::process::Command;
 
 use super::Bench;
 use super::nginx;
-use super::wrk_load::{self, Taken, body_of};
+use super::slow_clients;
+use super::wrk_load::{self, Taken, body_of, has_h2load, us_by_h2load};
 use crate::Result;
 use crate::contenders::compile;
 use crate::load::PORT;
@@ -16,6 +17,10 @@ use crate::report::{Row, Table, Target};
 use crate::sample::{Samples, Spread};
 
 const NGINX: &str = "nginx";
+
+/// What loads the servers.
+const WRK: &str = "wrk";
+const CLIENTS: [&str; 2] = [WRK, "h2load"];
 
 /// Files, how large they are, and that in words.
 const FILES: [(&str, usize, &str); 2] =
@@ -35,11 +40,11 @@ pub fn measure(bench: &Bench) -> Result<Row> {
         title: "A web server for files",
         work: "`examples-c/http_server2.c` beside nginx with one process (`master_process off`), by turns, each time a \
                new process. wrk keeps 50 connections busy for two seconds from the other processor (`-t1 -c50 -d2`), \
-               with one file, which is in memory. Both open the file for each request, send it by sendfile(2) where it \
+               with one file, which is in memory; and so does h2load (`--h1 -t1 -c50 -D2`). Both open the file for each request, send it by sendfile(2) where it \
                is large, and write an access log in the combined format, buffered, to /dev/null. Processor time of the \
                server's whole process for each request; what a first request gets is compared byte for byte.",
-        leaves_out: "What the kernel does for the server on the client's processor. Files on a disk, slow clients, and \
-                     what nginx does besides. wrk checks the status of an answer and its length, and not its body.",
+        leaves_out: "What the kernel does for the server on the client's processor. Files on a disk, and what nginx does \
+                     besides. wrk checks the status of an answer and its length, and not its body.",
         ..Row::default()
     };
     let version =
@@ -49,30 +54,55 @@ pub fn measure(bench: &Bench) -> Result<Row> {
         Err(reason) => return Ok(row.not_measured(reason)),
     };
     let place = bench.places.build.join("files");
-    let samples = samples_of(bench, &servers(bench, &place)?)?;
-    let caption = format!("us a request: median (least..most); {version}");
+    let servers = servers(bench, &place)?;
+    let samples = samples_of(bench, &servers)?;
+    for client in CLIENTS {
+        add_table(&mut row, client, &version, &samples);
+    }
+    if !bench.plan.quick {
+        let [own, nginx, _] = &servers;
+        let both = [(SERVERS[0], own), (SERVERS[1], nginx)]
+            .map(|(name, server)| (name, &server.program, &server.arguments[..]));
+        let (table, targets) = slow_clients::measure(&both, PORT, bench.processors.contender)?;
+        row.tables.push(table);
+        row.targets.extend(targets);
+    }
+    Ok(row)
+}
+
+/// What a client, wrk or h2load, has measured.
+fn add_table(row: &mut Row, client: &str, version: &str, samples: &[Samples; 3]) {
+    let caption = format!("us a request, by {client}: median (least..most); {version}");
     let mut table = Table::new(&caption, ["server"]);
     table.lines = SERVERS.iter().map(|server| vec![(*server).to_owned()]).collect();
     for (file, _, size) in FILES {
-        let us = samples.each_ref().map(|samples| samples.get(file));
+        let name = name_of(client, file);
+        let us = samples.each_ref().map(|samples| samples.get(&name));
+        if us[0].is_none() {
+            return; // It is not installed.
+        }
         table.head.extend([size.to_owned(), format!("{size}: http_server2's of it")]);
         for (index, line) in table.lines.iter_mut().enumerate() {
-            let of_it = samples[0].of(&samples[index], file).filter(|_| index > 0);
+            let of_it = samples[0].of(&samples[index], &name).filter(|_| index > 0);
             let cells = [us[index], of_it];
             line.extend(cells.map(|spread| spread.map_or("-".to_owned(), Spread::in_words)));
         }
         for (index, server) in SERVERS.iter().enumerate().skip(1) {
             let limit = us[index].map_or(0.0, |spread| spread.median);
-            let of_it = samples[0].of(&samples[index], file);
+            let of_it = samples[0].of(&samples[index], &name);
             let own = of_it.map(|ratio| ratio.median * limit);
-            let text = format!("a file of {size}, {server}, by pairs");
+            let text = format!("a file of {size}, {server}, {client}, by pairs");
             row.targets.push(Target::at_most(&text, own, limit, "us a request"));
         }
         let peers = [(NGINX, us[1]), ("nginx, tcp_nopush off", us[2])];
-        row.add_ratio(&format!("a file of {size}"), "us", us[0], peers);
+        row.add_ratio(&format!("a file of {size}, {client}"), "us", us[0], peers);
     }
     row.tables.push(table);
-    Ok(row)
+}
+
+/// The name of a value.
+fn name_of(client: &str, file: &str) -> String {
+    format!("{client} {file}")
 }
 
 /// What `nginx -v` says, on stderr.
@@ -124,9 +154,11 @@ fn samples_of(bench: &Bench, servers: &[Server; 3]) -> Result<[Samples; 3]> {
     let mut samples: [Samples; 3] = Default::default();
     for _ in 0..bench.plan.size(9, 1) {
         let mut values: [BTreeMap<String, f64>; 3] = Default::default();
-        for (file, size, _) in FILES {
+        let clients = CLIENTS.into_iter().filter(|client| *client == WRK || has_h2load());
+        for (client, (file, size, _)) in clients.flat_map(|it| FILES.map(|file| (it, file))) {
             for (server, values) in servers.iter().zip(&mut values) {
-                values.insert(file.to_owned(), us_a_request(bench, server, file, size)?);
+                let us = us_a_request(bench, server, client, file, size)?;
+                values.insert(name_of(client, file), us);
             }
         }
         for (samples, values) in samples.iter_mut().zip(values) {
@@ -136,12 +168,21 @@ fn samples_of(bench: &Bench, servers: &[Server; 3]) -> Result<[Samples; 3]> {
     Ok(samples)
 }
 
-fn us_a_request(bench: &Bench, server: &Server, file: &str, size: usize) -> Result<f64> {
+fn us_a_request(
+    bench: &Bench,
+    server: &Server,
+    client: &str,
+    file: &str,
+    size: usize,
+) -> Result<f64> {
     let processor = Some(bench.processors.contender);
     let running = start_server(&server.program, &server.arguments, processor)?;
     let path = format!("/{file}");
     if body_of(PORT, &path)? != body(size) {
         return Err(format!("{}: another body", server.program.display()));
+    }
+    if client != WRK {
+        return us_by_h2load(&running, PORT, &path, 50);
     }
     let mut taken = Taken::default();
     taken.add_turn(&running, PORT, &path, 50, 2)?;

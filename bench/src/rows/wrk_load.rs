@@ -57,6 +57,37 @@ impl Taken {
     }
 }
 
+/// Its processor time for each request of h2load, which speaks HTTP/1.1 here. Every answer must have status 200.
+pub fn us_by_h2load(server: &Running, port: u16, path: &str, clients: usize) -> Result<f64> {
+    let clock = || cpu_ns_of(server.pid()).ok_or("the server has ended".to_owned());
+    h2load(port, path, clients, 1)?;
+    let before = clock()?;
+    let requests = h2load(port, path, clients, 2)?;
+    Ok((clock()? - before) as f64 / 1e3 / requests)
+}
+
+/// Returns how many requests were answered.
+fn h2load(port: u16, path: &str, clients: usize, seconds: u64) -> Result<f64> {
+    let mut h2load = Command::new(H2LOAD);
+    h2load.args(["--h1", "-t1", &format!("-c{clients}"), &format!("-D{seconds}")]);
+    h2load.arg(format!("http://127.0.0.1:{port}{path}"));
+    let output = h2load.output().map_err(|error| format!("{H2LOAD}: {error}"))?;
+    answered_by_h2load(&String::from_utf8_lossy(&output.stdout))
+}
+
+fn answered_by_h2load(said: &str) -> Result<f64> {
+    let line = said.lines().find(|line| line.starts_with("requests: "));
+    let line = line.ok_or("h2load does not say what it has done")?;
+    let number = |what: &str| {
+        let part = line.split([':', ',']).find_map(|part| part.trim().strip_suffix(what));
+        part.and_then(|number| number.trim().parse::<f64>().ok())
+    };
+    match ["failed", "errored", "timeout"].map(number) {
+        [Some(0.0), Some(0.0), Some(0.0)] => number("succeeded").ok_or(format!("h2load: {line}")),
+        _ => Err(format!("h2load: {line}")),
+    }
+}
+
 struct Load {
     requests: f64,
     p99_ms: f64,
@@ -67,6 +98,14 @@ pub fn is_installed() -> Result<()> {
     // `-v` is no success for it.
     let found = Command::new("wrk").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status();
     found.map(drop).map_err(|_| "wrk is not installed (Debian: wrk)".to_owned())
+}
+
+const H2LOAD: &str = "h2load";
+
+/// The same of h2load.
+pub fn has_h2load() -> bool {
+    let mut h2load = Command::new(H2LOAD);
+    h2load.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
 fn load(port: u16, path: &str, clients: usize, seconds: u64) -> Result<Load> {
@@ -148,7 +187,15 @@ pub fn body_of(port: u16, path: &str) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ms, parse};
+    use super::{answered_by_h2load, ms, parse};
+
+    #[test]
+    fn h2load_is_understood() {
+        let said = "finished in 2.00s\nrequests: 14 total, 15 started, 14 done, 14 succeeded, 0 failed, 0 errored, 0 timeout\n";
+        assert_eq!(answered_by_h2load(said), Ok(14.0));
+        assert!(answered_by_h2load(&said.replace("0 failed", "1 failed")).is_err());
+        assert!(answered_by_h2load("").is_err());
+    }
 
     #[test]
     fn wrk_is_understood() {

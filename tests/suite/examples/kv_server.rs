@@ -21,7 +21,7 @@ use crate::running::{PATIENCE, Running};
 use crate::toolchain::{missing, runner};
 
 pub fn trials() -> Vec<Trial> {
-    let scenarios: [(&str, fn()); 9] = [
+    let scenarios: [(&str, fn()); 10] = [
         ("does_what_its_commands_say", commands),
         ("counts_in_64_bits", counts),
         ("keeps_strings_and_lists_apart", wrong_types),
@@ -31,6 +31,7 @@ pub fn trials() -> Vec<Trial> {
         ("takes_commands_in_any_pieces", pieces),
         ("refuses_what_is_malformed", malformed),
         ("is_no_web_server", http),
+        ("refuses_settings_that_it_cannot_keep_to", settings),
     ];
     let mut trials = scenario_trials("kv_server_", &scenarios);
     trials.extend(load::trials());
@@ -453,6 +454,16 @@ fn http() {
         assert_eq!(server.connect().says("EXISTS a"), ":0");
     }
     server.stop();
+}
+
+fn settings() {
+    let program = Program::compile("kv_server", &[]);
+    for wrong in ["bulk_mb=4000", "clients=0", "idle_ms=-1", "idle_ms=x", "port=1"] {
+        let mut running = program.start(&["0", wrong]);
+        assert_eq!(running.wait().code(), Some(1), "{wrong}");
+        let line = format!("kv_server: no such setting, or not such a value: {wrong}");
+        assert_eq!(running.stderr(), [line]);
+    }
 }
 
 // ---- Clients that others have written
