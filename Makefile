@@ -143,6 +143,8 @@ torture: build need-libfuzzer need-coverage-tools need-sanitizers
 	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test $(suite_tests) -- parked:: --test-threads=1,-parked)
 	@export MAJJEN_TORTURE=1; \
+	$(call summarised,cargo test $(suite_tests) -- c_programs::,-c-programs)
+	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test $(suite_tests) -- hook::worker:: --test-threads=1,-worker)
 	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test $(suite_tests) -- dist::,-dist)

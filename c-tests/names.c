@@ -73,6 +73,22 @@ static void what_is_numeric_takes_no_thread(void) {
   struct addrinfo* list;
   CHECK_CALL(mj_getaddrinfo("127.0.0.1", "80", NULL, &list, LONG_NS), ==, 0);
   freeaddrinfo(list);
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(80)};
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  char host[64], service[32];
+  const int flags = NI_NUMERICHOST | NI_NUMERICSERV;
+  CHECK_CALL(mj_getnameinfo((struct sockaddr*)&address, sizeof address, host, sizeof host, service,
+                            sizeof service, flags, LONG_NS),
+             ==, 0);
+  int listener = mj_listen("127.0.0.1", "0", 0, 0);
+  CHECK_INT(listener, >=, 0);
+  socklen_t length = sizeof address;
+  CHECK_INT(getsockname(listener, (struct sockaddr*)&address, &length), ==, 0);
+  snprintf(service, sizeof service, "%d", ntohs(address.sin_port));
+  int fd = mj_dial("127.0.0.1", service, LONG_NS);
+  CHECK_INT(fd, >=, 0);
+  CHECK_INT(mj_fd_close(fd), ==, 0);
+  CHECK_INT(mj_fd_close(listener), ==, 0);
   mj_offload_counts counts;
   CHECK_INT(mj_offload_get_counts(MJ_OFFLOAD_DNS, &counts, sizeof counts), ==, 0);
   CHECK_UINT(counts.threads, ==, 0);

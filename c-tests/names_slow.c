@@ -285,6 +285,23 @@ static void all_of_many_addresses_are_tried(void) {
   CHECK_INT(mj_fd_close(listener), ==, 0);
 }
 
+// However many before it do not answer.
+static void the_last_of_many_silent_addresses_is_tried_in_time(void) {
+  enum { SILENT = 9 };
+  struct sockaddr_in places[SILENT + 1];
+  int fillers[3], silent = silent_place(&places[0], fillers);
+  int listener = mj_listen("127.0.0.1", "0", 0, 0), before = open_descriptors();
+  for (int i = 1; i < SILENT; i++) places[i] = places[0];
+  places[SILENT] = place_of(listener);
+  answer(SILENT + 1, places);
+  uint64_t start = now_ns();
+  check_connected_to(mj_dial("silent", "80", LONG_NS), &places[SILENT], before);
+  CHECK_UINT(now_ns() - start, >=, SILENT * UINT64_C(250000000));
+  for (int i = 0; i < 3; i++) close(fillers[i]);
+  CHECK_INT(mj_fd_close(silent), ==, 0);
+  CHECK_INT(mj_fd_close(listener), ==, 0);
+}
+
 static void a_name_is_listened_at_where_that_works(void) {
   struct sockaddr_in places[2];
   int refusing = refusing_place(&places[1]);
@@ -309,6 +326,7 @@ int main(void) {
   RUN_BY_BOTH_CLOCKS(of_several_failures_the_one_that_says_most_is_told);
   RUN_IN_TASK(an_attempt_that_takes_long_gets_company);
   RUN_IN_TASK(all_of_many_addresses_are_tried);
+  RUN_IN_TASK(the_last_of_many_silent_addresses_is_tried_in_time);
   RUN_IN_TASK(a_name_is_listened_at_where_that_works);
   return 0;
 }

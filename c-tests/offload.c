@@ -101,6 +101,57 @@ static void bad_arguments_are_refused(void) {
   free(it);
 }
 
+// On a thread without a scheduler, and in a child of that: not where memory of the pool's threads, which a child has
+// not, counts as lost.
+static void refuses_bad_arguments(void) {
+  CHECK_INT(mj_offload(NULL, NULL, NULL, MJ_FOREVER), ==, -EINVAL);
+  CHECK_INT(mj_offload_in(3, runs, NULL, NULL, MJ_FOREVER), ==, -EINVAL);
+}
+
+static void* bad_arguments_on_a_thread(void* unused) {
+  refuses_bad_arguments();
+  if (under_valgrind()) return unused;
+  pid_t child = fork();
+  if (child == 0) {
+    refuses_bad_arguments();
+    _exit(0);
+  }
+  int status;
+  CHECK_INT(waitpid(child, &status, 0), ==, child);
+  CHECK_INT(status, ==, 0);
+  return unused;
+}
+
+static void bad_arguments_are_refused_on_any_thread(void) {
+  pthread_t thread;
+  CHECK_INT(pthread_create(&thread, NULL, bad_arguments_on_a_thread, NULL), ==, 0);
+  CHECK_INT(pthread_join(thread, NULL), ==, 0);
+}
+
+static void parks_for_ever(void* unused) {
+  (void)unused;
+  mj_task_park(MJ_FOREVER);
+}
+
+static void offloads_and_ends(void* it) {
+  CHECK_INT(mj_offload(runs, it, NULL, MJ_FOREVER), ==, 0);
+}
+
+// A job that is under way may wake a task; the pool itself wakes none.
+static void the_pool_keeps_no_run_going(void) {
+  job* it = new_job();
+  mj_scheduler* scheduler = new_scheduler();
+  mj_task_id id;
+  CHECK_INT(mj_go(scheduler, parks_for_ever, NULL, &id), ==, 0);
+  CHECK_INT(mj_go(scheduler, offloads_and_ends, it, NULL), ==, 0);
+  CHECK_INT(mj_run(scheduler), ==, -EDEADLK);
+  CHECK_INT(it->ended, ==, 1);
+  CHECK_INT(mj_scheduler_cancel(scheduler, id), ==, 0);
+  CHECK_INT(mj_run(scheduler), ==, 0);
+  mj_scheduler_destroy(scheduler);
+  free(it);
+}
+
 static void outside_of_a_task_it_is_refused(void) {
   job* it = new_job();
   log_lines_begin();
@@ -442,6 +493,8 @@ int main(void) {
   RUN_IN_TASK(a_function_runs_on_another_thread);
   RUN_IN_TASK(a_task_that_is_enqueued_has_its_function_run);
   RUN_IN_TASK(bad_arguments_are_refused);
+  RUN(bad_arguments_are_refused_on_any_thread);
+  RUN(the_pool_keeps_no_run_going);
   RUN(outside_of_a_task_it_is_refused);
   RUN_IN_TASK(a_result_that_nobody_waits_for_is_written);
   RUN_IN_TASK(what_has_not_begun_in_time_without_abandon);

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 
 #define THREADS 4
 #define EACH 5000
@@ -348,6 +349,97 @@ static void a_signal_handler_posts_nodes(void) {
   mj_scheduler_destroy(scheduler);
 }
 
+// ---- Many at once
+
+enum { MANY_POSTERS = 8 };
+
+static int posts_of_many;  // Counted by the scheduler's thread.
+static int of_each;
+static atomic_int many_have_ended;
+
+static void counts_one_of_many(void* argument) {
+  (void)argument;
+  posts_of_many++;
+}
+
+static void* posts_many(void* remote) {
+  for (int i = 0; i < of_each; i++) {
+    int result;
+    while ((result = mj_post(remote, counts_one_of_many, NULL, NULL)) == -EAGAIN) sched_yield();
+    CHECK_INT(result, ==, 0);
+  }
+  atomic_fetch_add(&many_have_ended, 1);
+  return NULL;
+}
+
+// A node of each signal; one that finds no room is not posted.
+static void posts_beside(int signal) {
+  (void)signal;
+  int which = __atomic_load_n(&signals, __ATOMIC_ACQUIRE);
+  if (which == 1000) return;
+  mj_post_node* node = &signaled_nodes[which];
+  int result = mj_post_with_node(signaled_remote, node, counts_one_of_many, NULL, NULL);
+  CHECK(result == 0 || result == -EAGAIN);
+  if (result == 0) __atomic_store_n(&signals, which + 1, __ATOMIC_RELEASE);
+}
+
+static void waits_for_many(void* thread) {
+  while (atomic_load(&many_have_ended) < MANY_POSTERS ||
+         posts_of_many < MANY_POSTERS * of_each + signals) {
+    CHECK_INT(pthread_kill(*(pthread_t*)thread, SIGUSR1), ==, 0);
+    mj_task_sleep_ns(1);
+  }
+}
+
+// A million in the long form of the tests, and a signal handler at any moment of the loop: none is lost or run twice.
+static void many_threads_and_a_handler_post(void) {
+  of_each = getenv("MAJJEN_TORTURE") != NULL ? 125000 : (int)times(10000, 500);
+  posts_of_many = signals = 0;
+  atomic_store(&many_have_ended, 0);
+  mj_scheduler* scheduler = new_scheduler();
+  signaled_remote = mj_scheduler_remote(scheduler);
+  struct sigaction action = {.sa_handler = posts_beside, .sa_flags = SA_RESTART};
+  CHECK_INT(sigaction(SIGUSR1, &action, NULL), ==, 0);
+  pthread_t self = pthread_self(), threads[MANY_POSTERS];
+  for (int i = 0; i < MANY_POSTERS; i++) threads[i] = start(posts_many, signaled_remote);
+  CHECK_INT(mj_go(scheduler, waits_for_many, &self, NULL), ==, 0);
+  CHECK_INT(mj_run(scheduler), ==, 0);
+  for (int i = 0; i < MANY_POSTERS; i++) join(threads[i]);
+  CHECK_INT(signals, >, 0);
+  CHECK_INT(posts_of_many, ==, MANY_POSTERS * of_each + signals);
+  mj_scheduler_destroy(scheduler);
+  // None after that, nor in a handler.
+  CHECK_INT(mj_post(signaled_remote, counts_one_of_many, NULL, NULL), ==, -EPIPE);
+  mj_remote_release(signaled_remote);
+  CHECK_INT(posts_of_many, ==, MANY_POSTERS * of_each + signals);
+}
+
+// ---- Handles of schedulers that are gone
+
+static int answers[4];
+
+static void asks_an_ended_one(int signal) {
+  (void)signal;
+  static mj_metrics metrics;
+  mj_post_node* node = &signaled_nodes[0];
+  answers[0] = mj_post_with_node(signaled_remote, node, does_nothing, NULL, NULL);
+  answers[1] = mj_remote_stop(signaled_remote);
+  answers[2] = mj_remote_metrics(signaled_remote, &metrics, sizeof metrics);
+  answers[3] = mj_post_with_node(signaled_remote, node, NULL, NULL, NULL);
+}
+
+static void a_handler_is_told_that_a_scheduler_is_gone(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  signaled_remote = mj_scheduler_remote(scheduler);
+  mj_scheduler_destroy(scheduler);
+  struct sigaction action = {.sa_handler = asks_an_ended_one};
+  CHECK_INT(sigaction(SIGUSR1, &action, NULL), ==, 0);
+  CHECK_INT(raise(SIGUSR1), ==, 0);
+  for (int i = 0; i < 3; i++) CHECK_INT(answers[i], ==, -EPIPE);
+  CHECK_INT(answers[3], ==, -EINVAL);
+  mj_remote_release(signaled_remote);
+}
+
 // ---- Waking and canceling
 
 typedef struct target {
@@ -461,6 +553,7 @@ static void* reads_counters(void* remote) {
     CHECK_UINT(now.task_executions, >=, before.task_executions);
     CHECK_UINT(now.scheduler_loops, >=, before.scheduler_loops);
     CHECK_UINT(now.total_loop_time_ns, >=, before.total_loop_time_ns);
+    CHECK_UINT(now.total_execution_time_ns, >=, before.total_execution_time_ns);
     CHECK_UINT(now.tasks_created, >=, before.tasks_created);
     before = now;
   } while (now.task_executions < 100000);
@@ -531,6 +624,8 @@ int main(void) {
   RUN(bad_arguments_are_refused);
   RUN(a_node_may_be_posted_again_by_its_function);
   RUN(a_signal_handler_posts_nodes);
+  RUN(many_threads_and_a_handler_post);
+  RUN(a_handler_is_told_that_a_scheduler_is_gone);
   RUN(a_thread_wakes_and_cancels_a_task);
   RUN(on_its_own_thread_it_acts_at_once);
   RUN(a_run_waits_while_there_is_a_handle);

@@ -40,9 +40,10 @@ pub fn measure(bench: &Bench) -> Result<Row> {
         title: "A web server for files",
         work: "`examples-c/http_server2.c` beside nginx with one process (`master_process off`), by turns, each time a \
                new process. wrk keeps 50 connections busy for two seconds from the other processor (`-t1 -c50 -d2`), \
-               with one file, which is in memory; and so does h2load (`--h1 -t1 -c50 -D2`). Both open the file for each request, send it by sendfile(2) where it \
-               is large, and write an access log in the combined format, buffered, to /dev/null. Processor time of the \
-               server's whole process for each request; what a first request gets is compared byte for byte.",
+               with one file, which is in memory; and so does h2load (`--h1 -t1 -c50 -D2`). Both servers open the file \
+               for each request, send it by sendfile(2) where it is large, and write an access log in the combined \
+               format, buffered, to /dev/null. Processor time of the server's whole process for each request; what a \
+               first request gets is compared byte for byte.",
         leaves_out: "What the kernel does for the server on the client's processor. Files on a disk, and what nginx does \
                      besides. wrk checks the status of an answer and its length, and not its body.",
         ..Row::default()

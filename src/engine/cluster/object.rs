@@ -18,8 +18,8 @@ use crate::engine::sys::{self, Error, Result, Thread};
 use crate::engine::task::Name;
 use crate::engine::threads::{COUNTERS, Futex, Lock, Remote, this_process};
 
-/// How an API makes and runs the schedulers of its cores. All are called on the thread of the core, in this order, but for
-/// `leave_lost`, which is for the time between `create` and `finish`.
+/// How an API makes and runs the schedulers of its cores. All are called on the thread of the core, in this order, but
+/// for `leave_lost`, which is for the time between `create` and `finish`.
 pub struct Kind {
     pub create: unsafe fn(&Core) -> Result<*const Scheduler>,
     /// Sets the core up, and runs it. Whoever is asked for something by the program that fails says so in the log.
@@ -27,7 +27,8 @@ pub struct Kind {
     /// After the run, while others may run: calls what C's tasks have deferred that are left, which may refer to what
     /// is on the stacks of their callers.
     pub finish: unsafe fn(&Core),
-    /// In the core's loop, when others may be over, which answer nothing any more: ends the waits of its tasks for them.
+    /// In the core's loop, when others may be over, which answer nothing any more: ends the waits of its tasks for
+    /// them.
     pub leave_lost: unsafe fn(&Core),
     /// After the runs of all cores.
     pub tear_down: unsafe fn(&Core),

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use crate::engine::sys::AddressList;
 
 /// So many addresses of a name are tried.
-const MOST: usize = 32;
+pub const MOST: usize = 32;
 
 /// Addresses, in the order in which they are tried.
 pub struct Addresses {

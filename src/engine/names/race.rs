@@ -8,6 +8,7 @@ use std::ffi::c_int;
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 
+use super::order::MOST;
 use crate::engine::fd;
 use crate::engine::io::WRITABLE;
 use crate::engine::scheduler::{Limit, close_fd, is_past_deadline, now_ns, running_task, spend};
@@ -16,9 +17,6 @@ use crate::engine::time::Deadline;
 
 /// How long an attempt has the field for itself.
 const PACE_NS: u64 = 250_000_000;
-
-/// So many attempts are under way at once. With more addresses one has to fail first.
-const MOST: usize = 8;
 
 /// A connection to one of the addresses, which does not block and is nobody's yet. They are tried in
 /// this order. If none works, the error that says most.
@@ -84,7 +82,8 @@ fn note(failure: &mut Option<Error>, error: Error) {
     }
 }
 
-/// The sockets of the attempts that are under way, which are closed when this is dropped.
+/// The sockets of the attempts that are under way, which are closed when this is dropped. There is room for all
+/// addresses of a name: where most are silent, each gets its attempt in time. With still more one has to fail first.
 struct Attempts {
     polls: [pollfd; MOST],
     count: usize,

@@ -76,3 +76,46 @@ impl Pace {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{CLOSE_NS, MOST_DOUBTS, Pace};
+    use crate::engine::sys;
+
+    /// So many jobs, each begun when the last one has ended so long ago.
+    fn after(pace: &Pace, jobs: usize, ago_ns: u64) {
+        for _ in 0..jobs {
+            pace.ended_ns.set(sys::monotonic_ns() - ago_ns);
+            pace.begin();
+        }
+    }
+
+    #[test]
+    fn only_jobs_that_are_close_make_it_fast() {
+        let pace = Pace::new();
+        after(&pace, 100, CLOSE_NS);
+        assert!(!pace.is_fast());
+        // A processor that was taken away meanwhile makes a job late.
+        let becomes_fast = (0..100).any(|_| {
+            after(&pace, 2, 0);
+            pace.is_fast()
+        });
+        assert!(becomes_fast);
+        after(&pace, 1, CLOSE_NS);
+        assert!(!pace.is_fast());
+    }
+
+    #[test]
+    fn a_wrong_guess_makes_it_slower_to_believe() {
+        let pace = Pace::new();
+        for _ in 0..10 {
+            pace.end();
+            pace.linger(|| false);
+            assert!(!pace.is_fast());
+        }
+        assert_eq!(pace.doubts.get(), MOST_DOUBTS);
+        pace.end();
+        pace.linger(|| true);
+        assert_eq!(pace.doubts.get(), 2);
+    }
+}

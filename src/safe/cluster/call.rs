@@ -64,8 +64,9 @@ impl Cluster {
     ///
     /// # Errors
     /// [`JoinError::Panicked`] and [`JoinError::Canceled`] with what has become of the closure's task; it is canceled
-    /// too if it ends with its scheduler, or its core is over. [`JoinError::Failed`] with the errors of [`spawn`](Self::spawn), but for a
-    /// want of room, and with [`Error::TimedOut`], [`Error::NotInTask`] and [`Error::Unwinding`] of the wait.
+    /// too if it ends with its scheduler, or its core is over. [`JoinError::Failed`] with the errors of
+    /// [`spawn`](Self::spawn), but for a want of room, and with [`Error::TimedOut`], [`Error::NotInTask`] and
+    /// [`Error::Unwinding`] of the wait.
     pub fn call<T, F>(&self, core: usize, closure: F) -> std::result::Result<T, JoinError>
     where
         T: Send + 'static,

@@ -31,6 +31,11 @@ impl Program {
         self.start_with(arguments, |_| {})
     }
 
+    /// The command that starts it, and nothing of how.
+    pub fn command(&self) -> Command {
+        program::command(&self.path)
+    }
+
     /// Starts it in another environment.
     pub fn start_with(&self, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Running {
         let mut command = program::command(&self.path);
