@@ -612,6 +612,44 @@ static void a_thread_reads_the_counters_of_a_busy_scheduler(void) {
   mj_scheduler_destroy(scheduler);
 }
 
+static atomic_int counted;
+
+static void counts_atomically(void* unused) {
+  (void)unused;
+  atomic_fetch_add(&counted, 1);
+}
+
+static void* reads_what_is_asleep(void* remote) {
+  for (int i = 1; i <= 20; i++) {
+    CHECK_INT(mj_post(remote, counts_atomically, NULL, NULL), ==, 0);
+    while (atomic_load(&counted) < i) usleep(100);
+    // It may be in that very iteration still.
+    mj_metrics now;
+    for (int ms = 0; ms < 20000; ms++) {
+      CHECK_INT(mj_remote_metrics(remote, &now, sizeof now), ==, 0);
+      if (now.tasks_exited == (uint64_t)i) break;
+      usleep(1000);
+    }
+    CHECK_UINT(now.tasks_exited, ==, i);
+    CHECK_UINT(now.tasks_created, ==, i + 1);  // And one that is parked.
+    CHECK_UINT(now.current_tasks, ==, 1);
+  }
+  mj_remote_stop(remote);
+  return NULL;
+}
+
+// Nothing makes it write them but the end of the last iteration before it fell asleep.
+static void the_counters_of_a_scheduler_that_is_asleep_are_true(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  mj_remote* remote = mj_scheduler_remote(scheduler);
+  CHECK_INT(mj_go(scheduler, parks, NULL, NULL), ==, 0);
+  pthread_t thread = start(reads_what_is_asleep, remote);
+  CHECK_INT(mj_run(scheduler), ==, MJ_RUN_STOPPED);
+  join(thread);
+  mj_remote_release(remote);
+  mj_scheduler_destroy(scheduler);
+}
+
 int main(void) {
   RUN(more_than_the_limit_are_refused);  // First: others wait for ever if the limit does not hold.
   RUN(posts_of_a_thread_begin_in_order);
@@ -630,6 +668,7 @@ int main(void) {
   RUN(on_its_own_thread_it_acts_at_once);
   RUN(a_run_waits_while_there_is_a_handle);
   RUN(a_thread_reads_the_counters_of_a_busy_scheduler);
+  RUN(the_counters_of_a_scheduler_that_is_asleep_are_true);
   RUN(the_counters_are_written_as_text);
   return 0;
 }
