@@ -103,19 +103,22 @@ suite_tests = --locked --manifest-path tests/suite/Cargo.toml
 # The crate's tests and these, both also if one of them fails: in a shell in which `failed` is 0 at first.
 both_tests = cargo test --release --no-fail-fast || failed=1; cargo test $(suite_tests) $(1) || failed=1
 
-test: build cli
+# Unoptimized: that compiles in half the time, and checks more.
+test: build
 	@export MAJJEN_TESTS=short; $(call summarised,failed=0; \
-		$(both_tests); \
-		cargo test --lib || failed=1; \
+		cargo test --no-fail-fast || failed=1; \
+		cargo test $(suite_tests) || failed=1; \
 		cargo test $(log_tests) || failed=1; \
 		cargo test $(hook_tests) || failed=1; \
 		$(cli_cargo) test $(cli_package) || failed=1; \
 		exit "$$failed")
 
-# Some of them run programs of the crate's tests.
-test-long: build
-	cargo test --quiet --release --no-run
-	@export MAJJEN_TESTS=long; $(call summarised,cargo test $(suite_tests))
+# And the tests of both APIs as users build them, which valgrind runs too.
+test-long: build cli
+	@export MAJJEN_TESTS=long; $(call summarised,failed=0; \
+		cargo test --release --no-fail-fast --test 'rust_*' --test behaviour || failed=1; \
+		cargo test $(suite_tests) || failed=1; \
+		exit "$$failed")
 
 # LINK chooses another way to run it: static, standalone, or valgrind. For TEST=hook/..., of libmajjen-hook,
 # it is one of the ways in tests/suite/hook.rs.

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::library::{self, TempDir};
 use crate::toolchain::{with_tool, with_tools};
@@ -24,6 +24,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::ignorable_test("install::works_below_paths_with_spaces_and_any_umask", || {
             with_tool("pkg-config", spaces_and_umask)
         }),
+        Trial::ignorable_test("install::majjen_is_small", || Ok(majjen_is_small())),
         Trial::ignorable_test("install::consumer_by_pkg_config", || {
             with_tool("pkg-config", by_pkg_config)
         }),
@@ -171,6 +172,15 @@ pub fn files(directory: &Path) -> Result<Vec<String>, Failed> {
     }
     found.sort();
     Ok(found)
+}
+
+/// The program that looks into processes, which `make test-long` builds.
+fn majjen_is_small() -> Completion {
+    let Ok(data) = library::path("majjen").and_then(|program| Ok(fs::metadata(program)?)) else {
+        return Completion::ignored_with("`make cli` has not built it");
+    };
+    assert!(data.len() <= 8 << 20, "{} bytes", data.len());
+    Completion::Completed
 }
 
 /// As a packager installs: with a DESTDIR, and libraries in an architecture's directory.

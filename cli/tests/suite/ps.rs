@@ -23,7 +23,6 @@ crate::support::trials! {
     lists_are_sorted_and_filtered,
     many_tasks_take_little_time,
     many_tasks_take_little_memory,
-    the_program_is_small,
     the_process_goes_on_as_fast,
     json_has_all_of_it,
     all_copies_of_the_library_are_found,
@@ -237,16 +236,6 @@ fn many_tasks_take_little_memory() {
     if torture {
         println!("{count} tasks are listed with {mib} MiB, in {:.2} s", cpu_seconds(&process));
     }
-}
-
-/// As `make cli` builds it.
-fn the_program_is_small() -> Completion {
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("release/majjen");
-    let Ok(data) = std::fs::metadata(&program) else {
-        return Completion::ignored_with("`make cli` has not built it");
-    };
-    assert!(data.len() <= 8 << 20, "{} bytes", data.len());
-    Completion::Completed
 }
 
 /// What turns take while lists of 100,000 tasks are made, and while none is, by turns.

@@ -76,7 +76,7 @@ pub fn select(slot: usize, task: usize, span: u64, at_ns: u64) {
     (cases[0].op, cases[0].fd, cases[0].events) = (MJ_SELECT_FD, number, events);
     (cases[1].op, cases[1].task) = (MJ_SELECT_TASK, id);
     (cases[2].op, cases[2].deadline_ns) = (MJ_SELECT_DEADLINE, at_ns);
-    let limit_ns = span.min(at_ns - with(|world| world.now_ns()));
+    let limit_ns = span.min(at_ns.saturating_sub(with(|world| world.now_ns())));
     let what = For::Either((number, events), other);
     let (task, result, op) =
         make(what, Use::Waits, limit_ns, || mj_select(cases.as_mut_ptr(), 3, span));
