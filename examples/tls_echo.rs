@@ -93,5 +93,6 @@ pub fn ask(address: SocketAddr, config: Arc<ClientConfig>, data: &[u8]) -> io::R
     tls.read_exact(&mut answer)?;
     tls.conn.send_close_notify();
     tls.conn.complete_io(&mut tls.sock)?;
+    tls.read_to_end(&mut answer)?; // Until the server has ended it, too.
     Ok(answer)
 }

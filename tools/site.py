@@ -97,7 +97,7 @@ def prepare(book, manual):
         copy = source / document.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         # mdBook makes the first page of a README.
-        copy.write_text(document.read_text().replace("README.md)", "index.md)"))
+        copy.write_text(re.sub(r"\bREADME\.md(?=[)#])", "index.md", document.read_text()))
     copy_what_is_linked(source)
     count = write_manual(manual, source / "man")
     (source / "reference.md").write_text(
