@@ -103,7 +103,7 @@ suite_tests = --locked --manifest-path tests/suite/Cargo.toml
 # The crate's tests and these, both also if one of them fails: in a shell in which `failed` is 0 at first.
 both_tests = cargo test --release --no-fail-fast || failed=1; cargo test $(suite_tests) $(1) || failed=1
 
-# Unoptimized: that compiles in half the time, and checks more.
+# Unoptimised: that compiles in half the time, and checks more.
 test: build
 	@export MAJJEN_TESTS=short; $(call summarised,failed=0; \
 		cargo test --no-fail-fast || failed=1; \
@@ -146,9 +146,9 @@ torture: build need-libfuzzer need-coverage-tools need-sanitizers
 	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test $(suite_tests) -- parked:: --test-threads=1,-parked)
 	@export MAJJEN_TORTURE=1; \
-	$(call summarised,cargo test $(suite_tests) -- c_programs::,-c-programs)
+	$(call summarised,cargo test $(suite_tests) -- c_programs:: --test-threads=1,-c-programs)
 	@export MAJJEN_TORTURE=1; \
-	$(call summarised,cargo test $(suite_tests) -- hook::worker:: --test-threads=1,-worker)
+	$(call summarised,cargo test $(suite_tests) -- hook:: --test-threads=1,-hook)
 	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test $(suite_tests) -- dist::,-dist)
 	@export MAJJEN_TORTURE=1; \

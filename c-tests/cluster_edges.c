@@ -122,7 +122,7 @@ static void calls_in_vain_deaf(void* ended) {
 
 enum { CALLS_IN_VAIN = 4 };
 
-// Keeps its core until it is called, so that no call begins: they are on their way still; or, when it has yielded, have
+// Keeps its core until all calls are counted, so that no call begins: they are on their way still; or, when it has yielded, have
 // tasks that have had no turn.
 static void stops_before_calls_begin(void* yields) {
   while (mj_cluster_load(cluster, 1) < 1 + CALLS_IN_VAIN) usleep(100);

@@ -101,8 +101,8 @@ static void bad_arguments_are_refused(void) {
   free(it);
 }
 
-// On a thread without a scheduler, and in a child of that: not where memory of the pool's threads, which a child has
-// not, counts as lost.
+// On a thread without a scheduler, and in a child of that; in none under valgrind, which would take the memory of the
+// pool's threads for lost there.
 static void refuses_bad_arguments(void) {
   CHECK_INT(mj_offload(NULL, NULL, NULL, MJ_FOREVER), ==, -EINVAL);
   CHECK_INT(mj_offload_in(3, runs, NULL, NULL, MJ_FOREVER), ==, -EINVAL);

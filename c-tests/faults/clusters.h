@@ -1,4 +1,4 @@
-// The scenario of clusters: made, given work before and after the start, with calls between cores, a group and
+// The scenarios of clusters: made, given work before and after the start, with calls between cores, a group and
 // connections, stopped and joined. Whatever fails, no thread, descriptor or block is left, and each function that was
 // accepted is called or abandoned once.
 #ifndef CLUSTERS_H
@@ -187,7 +187,7 @@ static void use_cluster(mj_scheduler** scheduler) {
   setitimer(ITIMER_REAL, &never, NULL);
 }
 
-// A member of another core has had no turn when its scheduler ends.
+// A core ends while a member of its group is on its way to another one, or runs there.
 static void ends_with_a_member(void* unused) {
   is_begun(unused);
   struct members* of = &members_of[0];

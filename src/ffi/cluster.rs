@@ -322,9 +322,8 @@ unsafe fn finish(core: &Core) {
 
 /// # Safety
 /// As [`Kind::leave_lost`].
-unsafe fn leave_lost(core: &Core) {
-    // SAFETY: from `create`, and destroyed by `destroy`.
-    leave_lost_calls(unsafe { &*core.own.get().cast::<Scheduler>() });
+unsafe fn leave_lost(_: &Core, scheduler: &Scheduler) {
+    leave_lost_calls(scheduler);
 }
 
 /// # Safety

@@ -44,12 +44,12 @@
 //! returns.
 
 mod all_cores;
-mod answers;
 mod builder;
 mod call;
 mod handle;
 mod kind;
 mod listen;
+mod pending_calls;
 mod work;
 
 pub use all_cores::run_on_all_cores;

@@ -438,7 +438,9 @@ fn clean_under_valgrind() -> Result<Completion, Failed> {
         "behaviour",
     ] {
         let Some(program) = newest(test)? else {
-            return Ok(Completion::ignored_with(format!("{test} is not built: run all tests")));
+            return Ok(Completion::ignored_with(format!(
+                "{test} is not built for release: `make test-long` does"
+            )));
         };
         let report = under_valgrind(&program, &temp_dir)?;
         // One for each process: some tests fork.

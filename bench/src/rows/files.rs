@@ -57,8 +57,11 @@ pub fn measure(bench: &Bench) -> Result<Row> {
     let place = bench.places.build.join("files");
     let servers = servers(bench, &place)?;
     let samples = samples_of(bench, &servers)?;
-    for client in CLIENTS {
+    for client in CLIENTS.into_iter().filter(is_there) {
         add_table(&mut row, client, &version, &samples);
+    }
+    if !has_h2load() {
+        row.tables.push(Table::new("h2load is not installed (Debian: nghttp2-client)", []));
     }
     if !bench.plan.quick {
         let [own, nginx, _] = &servers;
@@ -79,9 +82,6 @@ fn add_table(row: &mut Row, client: &str, version: &str, samples: &[Samples; 3])
     for (file, _, size) in FILES {
         let name = name_of(client, file);
         let us = samples.each_ref().map(|samples| samples.get(&name));
-        if us[0].is_none() {
-            return; // It is not installed.
-        }
         table.head.extend([size.to_owned(), format!("{size}: http_server2's of it")]);
         for (index, line) in table.lines.iter_mut().enumerate() {
             let of_it = samples[0].of(&samples[index], &name).filter(|_| index > 0);
@@ -99,6 +99,11 @@ fn add_table(row: &mut Row, client: &str, version: &str, samples: &[Samples; 3])
         row.add_ratio(&format!("a file of {size}, {client}"), "us", us[0], peers);
     }
     row.tables.push(table);
+}
+
+/// wrk is, or nothing is measured.
+fn is_there(client: &&str) -> bool {
+    *client == WRK || has_h2load()
 }
 
 /// The name of a value.
@@ -155,7 +160,7 @@ fn samples_of(bench: &Bench, servers: &[Server; 3]) -> Result<[Samples; 3]> {
     let mut samples: [Samples; 3] = Default::default();
     for _ in 0..bench.plan.size(9, 1) {
         let mut values: [BTreeMap<String, f64>; 3] = Default::default();
-        let clients = CLIENTS.into_iter().filter(|client| *client == WRK || has_h2load());
+        let clients = CLIENTS.into_iter().filter(is_there);
         for (client, (file, size, _)) in clients.flat_map(|it| FILES.map(|file| (it, file))) {
             for (server, values) in servers.iter().zip(&mut values) {
                 let us = us_a_request(bench, server, client, file, size)?;

@@ -37,7 +37,11 @@ pub fn measure(
     let mut table = Table::new(&caption, ["slow with", servers[0].0, servers[1].0]);
     let mut targets = Vec::new();
     if Command::new(TOOL).arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-        table.lines.push(vec![format!("{TOOL} is not installed"), "-".to_owned(), "-".to_owned()]);
+        table.lines.push(vec![
+            format!("{TOOL} is not installed (Debian: {TOOL})"),
+            "-".to_owned(),
+            "-".to_owned(),
+        ]);
         return Ok((table, targets));
     }
     for (slow, mode, file, more) in ATTACKS {

@@ -1,4 +1,4 @@
-//! Rows 16 to 18: the load of wrk on a server, and what that takes of the server.
+//! Rows 16 to 18: the load of wrk or h2load on a server, and what that takes of the server.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -57,7 +57,7 @@ impl Taken {
     }
 }
 
-/// Its processor time for each request of h2load, which speaks HTTP/1.1 here. Every answer must have status 200.
+/// Its processor time for each request of h2load, which speaks HTTP/1.1 here. No request may fail.
 pub fn us_by_h2load(server: &Running, port: u16, path: &str, clients: usize) -> Result<f64> {
     let clock = || cpu_ns_of(server.pid()).ok_or("the server has ended".to_owned());
     h2load(port, path, clients, 1)?;
@@ -191,7 +191,8 @@ mod tests {
 
     #[test]
     fn h2load_is_understood() {
-        let said = "finished in 2.00s\nrequests: 14 total, 15 started, 14 done, 14 succeeded, 0 failed, 0 errored, 0 timeout\n";
+        let said = "finished in 2.00s\nrequests: 14 total, 15 started, 14 done, 14 succeeded, \
+                    0 failed, 0 errored, 0 timeout\n";
         assert_eq!(answered_by_h2load(said), Ok(14.0));
         assert!(answered_by_h2load(&said.replace("0 failed", "1 failed")).is_err());
         assert!(answered_by_h2load("").is_err());

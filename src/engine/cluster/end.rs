@@ -146,7 +146,7 @@ impl Core {
         if urge >= AT_ONCE {
             self.cancel_others(scheduler);
             // SAFETY: on its thread, in its run.
-            unsafe { (self.cluster().kind.leave_lost)(self) };
+            unsafe { (self.cluster().kind.leave_lost)(self, scheduler) };
             self.wake_end(scheduler);
         }
     }

@@ -27,9 +27,8 @@ pub struct Kind {
     /// After the run, while others may run: calls what C's tasks have deferred that are left, which may refer to what
     /// is on the stacks of their callers.
     pub finish: unsafe fn(&Core),
-    /// In the core's loop, when others may be over, which answer nothing any more: ends the waits of its tasks for
-    /// them.
-    pub leave_lost: unsafe fn(&Core),
+    /// In the core's loop: ends its tasks' waits for cores that are over, which answer nothing any more.
+    pub leave_lost: unsafe fn(&Core, &Scheduler),
     /// After the runs of all cores.
     pub tear_down: unsafe fn(&Core),
     pub destroy: unsafe fn(&Core),

@@ -34,7 +34,7 @@ pub fn dial(host: &CStr, service: Option<&CStr>, mut limit: Limit) -> Result<c_i
     let list = list.map_err(NameError::as_error)?;
     let addresses = Addresses::of_list(&list);
     drop(list); // Nothing is lost if the scheduler is destroyed meanwhile.
-    race(addresses.as_slice(), None, &[], limit).map(|fd| owned(fd, true))
+    race(&addresses, None, &[], limit).map(|fd| owned(fd, true))
 }
 
 fn owned(socket: OwnedFd, is_plain_tcp: bool) -> c_int {

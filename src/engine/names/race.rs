@@ -8,7 +8,7 @@ use std::ffi::c_int;
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 
-use super::order::MOST;
+use super::order::{Addresses, MOST};
 use crate::engine::fd;
 use crate::engine::io::WRITABLE;
 use crate::engine::scheduler::{Limit, close_fd, is_past_deadline, now_ns, running_task, spend};
@@ -21,7 +21,7 @@ const PACE_NS: u64 = 250_000_000;
 /// A connection to one of the addresses, which does not block and is nobody's yet. They are tried in
 /// this order. If none works, the error that says most.
 pub fn race(
-    addresses: &[SocketAddr],
+    addresses: &Addresses,
     local: Option<&SocketAddr>,
     options: &[SocketOption],
     mut limit: Limit,
@@ -32,10 +32,10 @@ pub fn race(
     let end_ns = limit.deadline.resolve(&scheduler.time.clock).unwrap_or(u64::MAX);
     let mut attempts = Attempts::new();
     let mut failure = None;
-    let mut left = addresses.iter();
+    let mut left = addresses.as_slice().iter();
     let mut next_ns = 0;
     loop {
-        while !attempts.are_full() && (attempts.are_none() || next_ns <= now_ns()) {
+        while attempts.are_none() || next_ns <= now_ns() {
             let Some(address) = left.next() else { break };
             match sys::connect_tcp(address, local, options) {
                 Ok((socket, Connected::Yes)) => return Ok(socket),
@@ -49,7 +49,7 @@ pub fn race(
         if attempts.are_none() {
             return Err(failure.unwrap_or(Error::InvalidArgument)); // There is no address.
         }
-        let may_start = !attempts.are_full() && !left.as_slice().is_empty();
+        let may_start = !left.as_slice().is_empty();
         let until_ns = if may_start { next_ns.min(end_ns) } else { end_ns };
         let deadline = if until_ns == u64::MAX { Deadline::Never } else { Deadline::At(until_ns) };
         match fd::poll(attempts.polls(), Limit::uninterrupted(deadline)) {
@@ -82,8 +82,8 @@ fn note(failure: &mut Option<Error>, error: Error) {
     }
 }
 
-/// The sockets of the attempts that are under way, which are closed when this is dropped. There is room for all
-/// addresses of a name: where most are silent, each gets its attempt in time. With still more one has to fail first.
+/// The sockets of the attempts that are under way, which are closed when this is dropped. There is room for those of all
+/// addresses: where most are silent, each gets its attempt in time.
 struct Attempts {
     polls: [pollfd; MOST],
     count: usize,
@@ -97,10 +97,6 @@ impl Attempts {
 
     fn are_none(&self) -> bool {
         self.count == 0
-    }
-
-    fn are_full(&self) -> bool {
-        self.count == MOST
     }
 
     fn polls(&mut self) -> &mut [pollfd] {

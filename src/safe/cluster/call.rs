@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
@@ -86,8 +85,8 @@ impl Cluster {
         let remote = self.remote(core).map_err(JoinError::Failed)?;
         self.spawn_when_there_is_room(core, body).map_err(JoinError::Failed)?;
         let leave = Leave { call, remote, is_answered: Cell::new(false) };
-        let receiver = Rc::new(receiver);
-        let _awaited = kind::expect_answer(self.inner.engine(), core, receiver.clone());
+        let other = receiver.clone();
+        let _pending = kind::expect_answer(self.inner.engine(), core, move || other.close());
         let received = receiver.recv();
         leave.is_answered.set(received.is_ok());
         drop(leave);

@@ -8,8 +8,8 @@ use std::ptr::{from_ref, null_mut};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
-use super::answers::{Answer, Answers, Awaited};
 use super::handle::{Core, Data, Failure};
+use super::pending_calls::{PendingCall, PendingCalls};
 use crate::engine::cluster as engine;
 use crate::engine::log;
 use crate::engine::scheduler;
@@ -29,7 +29,7 @@ struct Own {
     /// From the beginning of its run on. It keeps what the handles share, which the functions of the program are
     /// given.
     core: OnceCell<Core>,
-    answers: Rc<Answers>,
+    pending_calls: Rc<PendingCalls>,
 }
 
 /// The scheduler of a core.
@@ -100,7 +100,7 @@ unsafe fn create(core: &engine::Core) -> Result<*const scheduler::Scheduler> {
         .get_or_init(|| core.cluster().cores().iter().map(|_| OnceLock::new()).collect());
     let _ = targets[core.index].set(Target::new(scheduler.core(), scheduler.shared())); // Once.
     let address = from_ref(scheduler.core());
-    let own = Own { scheduler, core: OnceCell::new(), answers: Rc::default() };
+    let own = Own { scheduler, core: OnceCell::new(), pending_calls: Rc::default() };
     core.own.set(Box::into_raw(Box::new(own)).cast());
     Ok(address)
 }
@@ -129,27 +129,23 @@ unsafe fn finish(_: &engine::Core) {}
 
 /// # Safety
 /// As [`engine::Kind::leave_lost`].
-unsafe fn leave_lost(core: &engine::Core) {
+unsafe fn leave_lost(core: &engine::Core, _: &scheduler::Scheduler) {
     // SAFETY: as this function's contract says.
-    let answers = &unsafe { own(core) }.answers;
-    answers.give_up(|other| core.cluster().cores()[other].is_over());
+    let calls = &unsafe { own(core) }.pending_calls;
+    calls.give_up(|other| core.cluster().cores()[other].is_over());
 }
 
-/// A task of one core of the cluster waits for an answer of another one, until what is returned is dropped. If that is
-/// over, it is told. None if no core of it runs here.
+/// A task of one core of the cluster waits for another one, until what is returned is dropped: `give_up` is called when
+/// that is over. To be called before it has suspended since it gave that core what it waits for, so that this core's
+/// loop hears of an end later. None if no core of the cluster runs here.
 pub fn expect_answer(
     cluster: &engine::Cluster,
     other: usize,
-    answer: Rc<dyn Answer>,
-) -> Option<Awaited> {
+    give_up: impl Fn() + 'static,
+) -> Option<PendingCall> {
     let own = cluster.here()?.own.get().cast::<Own>();
     // SAFETY: of this thread's core; not set any more when `destroy` unwinds its tasks.
-    let awaited = unsafe { own.as_ref() }?.answers.add(other, answer.clone());
-    // If it ends later, this core is told.
-    if cluster.cores().get(other).is_some_and(engine::Core::is_over) {
-        answer.will_not_come();
-    }
-    Some(awaited)
+    Some(unsafe { own.as_ref() }?.pending_calls.add(other, Box::new(give_up)))
 }
 
 /// # Safety

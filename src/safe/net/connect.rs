@@ -21,7 +21,7 @@ pub fn first(
     timeout: Option<Duration>,
 ) -> io::Result<OwnedFd> {
     let places = Addresses::interleaved(addresses.iter().copied());
-    let race = || names::race(places.as_slice(), local, options, limit(timeout));
+    let race = || names::race(&places, local, options, limit(timeout));
     Ok(suspending(race)?)
 }
 

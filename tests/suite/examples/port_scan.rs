@@ -79,6 +79,4 @@ fn takes_a_name() {
     let listener = TcpListener::bind("localhost:0").expect("a free port");
     let port = listener.local_addr().expect("its address").port().to_string();
     assert_eq!(program.start(&["localhost", &port, &port]).succeed(), [port]);
-    let unknown = program.start(&["no-such-name.invalid", "80", "80"]).wait();
-    assert!(!unknown.success());
 }

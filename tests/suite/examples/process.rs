@@ -31,7 +31,7 @@ impl Program {
         self.start_with(arguments, |_| {})
     }
 
-    /// The command that starts it, and nothing of how.
+    /// The command that starts it.
     pub fn command(&self) -> Command {
         program::command(&self.path)
     }
