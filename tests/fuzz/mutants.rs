@@ -12,7 +12,7 @@ use libtest_mimic::{Failed, Trial};
 use sources::{Mutant, Sources, condition, delete, mutant, replace, words};
 
 /// When a function in `src/` is renamed, its mutants have to be changed as well.
-const MUTANTS: [Mutant; 30] = [
+const MUTANTS: [Mutant; 29] = [
     mutant(
         "lost_wake_up",
         "Entry::mark_pending",
@@ -34,11 +34,6 @@ const MUTANTS: [Mutant; 30] = [
         words("(scheduler.poll_late(&node, events), true)", "(Err(Error::TimedOut), true)"),
     ),
     mutant("no_last_look_at_an_object", "Scheduler::expire", condition("expires_at_once", "true")),
-    mutant(
-        "child_closes_for_its_parent",
-        "Scheduler::close",
-        words("self.reinit_after_fork().is_ok()", "true"),
-    ),
     mutant(
         "child_waits_at_its_parents_set",
         "Scheduler::reinit_after_fork",

@@ -40,6 +40,7 @@ const DAEMONS: &str = "c_programs::daemons::shared";
 const TASK_VALUES: &str = "c_programs::task_values::shared";
 const CLUSTER_EDGES: &str = "c_programs::cluster_edges::shared";
 const CLUSTER_FORK: &str = "c_programs::cluster_fork::shared";
+const FORK: &str = "c_programs::fork::shared";
 
 /// What a sweep and the simulation print for any failure.
 const A_RUN: &str = "for a debugger: sweep one";
@@ -204,6 +205,8 @@ const CASES: &[Case] = &[
         "Service::free", delete("Listener::close"))),
     case(CLUSTER_EDGES, "callers_of_a_cluster_that_never_starts_leave", mutant("a call that has not begun is waited for",
         "Call::send_leave", words("!has_begun ||", ""))),
+    case(FORK, "killed at the time limit", mutant("a child takes what it closes out of its parent's set",
+        "Scheduler::close", words("self.reinit_after_fork().is_ok()", "true"))),
     case(CLUSTER_FORK, "status_of(child) == 0", mutant("a core waits for the others in a child of fork()",
         "thread::run", condition("has_others", "true"))),
     case(CLUSTER_FORK, "a_child_serves_what_it_accepts", mutant("a child hands connections over to its parent's cores",
