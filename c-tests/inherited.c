@@ -45,7 +45,7 @@ static int raw_listener(place* at, int options) {
 }
 
 static const char* port_of(place at) {
-  static char port[6];
+  static __thread char port[6];
   snprintf(port, sizeof port, "%d", ntohs(at.v4.sin_port));
   return port;
 }
@@ -168,7 +168,6 @@ static void takes_on_threads(void) {
   int fds[threads], taken[threads];
   shared_place = at_v4(INADDR_LOOPBACK, 0);
   for (int i = 0; i < threads; i++) fds[i] = raw_listener(&shared_place, SO_REUSEPORT);
-  port_of(shared_place);
   give_all(fds, threads);
   for (int i = 0; i < threads; i++) CHECK_INT(pthread_create(&ids[i], NULL, takes_one, &taken[i]), ==, 0);
   bool seen[threads] = {false};
