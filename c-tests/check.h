@@ -134,6 +134,12 @@ static inline bool emulated(void) { return getenv("MAJJEN_EMULATED") != NULL; }
 // Whether the program is built with one of the compiler's sanitizers, which are some 10 times slower.
 static inline bool sanitized(void) { return getenv("MAJJEN_SANITIZER") != NULL; }
 
+// ThreadSanitizer keeps signals back, lets no child of a process with threads start one, and in such a child it does
+// not see that a switch orders what two tasks do, if one of them has forked.
+static inline bool under_tsan(void) {
+  return sanitized() && strcmp(getenv("MAJJEN_SANITIZER"), "thread") == 0;
+}
+
 // The number of repetitions: the second value where the program runs slowly.
 static inline size_t times(size_t native, size_t slow) {
   return under_valgrind() || emulated() || sanitized() ? slow : native;

@@ -44,18 +44,12 @@ static void is_told_that_it_is_the_parents(void) {
 
 // ---- Outside
 
-// ThreadSanitizer lets no child of a process with threads start one, and in such a child it does not see that a switch
-// orders what two tasks do, if one of them has forked.
-static bool by_thread_sanitizer(void) {
-  return sanitized() && strcmp(getenv("MAJJEN_SANITIZER"), "thread") == 0;
-}
-
 static void uses_a_copy_and_one_of_its_own(void) {
   is_told_that_it_is_the_parents();
   for (int i = 0; i < 4; i++) CHECK_INT(mj_cluster_stop(cluster, 0), ==, 0);
   // What the parent's threads have is lost with it, which valgrind would report.
   if (!under_valgrind()) CHECK_INT(mj_cluster_destroy(cluster), ==, 0);
-  if (by_thread_sanitizer()) return;
+  if (under_tsan()) return;
   mj_cluster* own = new_cluster(2);
   counter = 0;
   for (size_t i = 0; i < 10; i++) CHECK_INT(mj_cluster_go(own, i % 2, counts, NULL, NULL), ==, 0);
@@ -207,7 +201,7 @@ int main(void) {
   }
   RUN(a_child_of_another_thread_has_a_copy);
   // In such a child valgrind takes what the C library has for the other threads for lost.
-  if (!under_valgrind() && !by_thread_sanitizer()) RUN(a_core_goes_on_alone_in_a_child);
-  if (!under_valgrind() && !by_thread_sanitizer()) RUN(a_child_serves_what_it_accepts);
+  if (!under_valgrind() && !under_tsan()) RUN(a_core_goes_on_alone_in_a_child);
+  if (!under_valgrind() && !under_tsan()) RUN(a_child_serves_what_it_accepts);
   return 0;
 }

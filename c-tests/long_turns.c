@@ -85,10 +85,6 @@ static int take_base(struct dl_phdr_info* info, size_t size, void* base) {
   return 1;
 }
 
-static bool under_tsan(void) {
-  return sanitized() && strcmp(getenv("MAJJEN_SANITIZER"), "thread") == 0;
-}
-
 // One turn, until so many reports were written.
 __attribute__((noinline)) static void keeps_the_thread(size_t until) {
   while (atomic_load(&reports) < until) now_ns();

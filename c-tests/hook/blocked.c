@@ -137,7 +137,7 @@ static unsigned begun;
 
 static bool is_told(void) {
   // Valgrind and ThreadSanitizer give the thread its signal late, so its stack may not be seen.
-  bool is_late = under_valgrind() || under_thread_sanitizer();
+  bool is_late = under_valgrind() || under_tsan();
   pthread_mutex_lock(&told.lock);
   bool is_it = told.reports > 0 && (is_late || is_in_the_stack(way->wait));
   pthread_mutex_unlock(&told.lock);
@@ -182,7 +182,7 @@ static void who_stands_still_is_told(void) {
     CHECK_INT(pthread_join(other, NULL), ==, 0);
     if (!in_threads()) {
       CHECK_UINT(pinned() - pinned_before, ==, way->pinned);
-      if (!under_valgrind() && !under_thread_sanitizer()) {
+      if (!under_valgrind() && !under_tsan()) {
         CHECK_UINT(told.reports, >=, 1);  // A busy machine may have held it up before.
         CHECK(strstr(told.report, name) != NULL);
       }

@@ -46,7 +46,7 @@ static void* forks(void* unused) {
 
 static void a_child_knows_of_no_command_that_ends(void) {
   // In the child valgrind takes what belongs to other threads for lost.
-  if (in_threads() || under_thread_sanitizer() || under_valgrind()) return;
+  if (in_threads() || under_tsan() || under_valgrind()) return;
   signal(SIGINT, SIG_DFL);
   signal(SIGQUIT, SIG_DFL);
   for (int i = 0; i < 3; i++) {

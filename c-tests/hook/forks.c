@@ -269,13 +269,13 @@ static void fork_between_runs(void) {
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN_HOOKED(a_child_is_not_hooked);
-  if (!under_thread_sanitizer()) RUN_HOOKED(a_child_may_run_a_scheduler);
-  if (!under_thread_sanitizer()) RUN_HOOKED(those_in_a_call_go_on_in_a_child);
+  if (!under_tsan()) RUN_HOOKED(a_child_may_run_a_scheduler);
+  if (!under_tsan()) RUN_HOOKED(those_in_a_call_go_on_in_a_child);
   RUN_HOOKED(programs_are_started);
   // Valgrind and ThreadSanitizer make a fork() of vfork(). Valgrind also misses what other threads have in a child,
   // where they are not.
   if (!under_valgrind()) {
-    if (!under_thread_sanitizer()) RUN_HOOKED(children_of_vfork_block);
+    if (!under_tsan()) RUN_HOOKED(children_of_vfork_block);
     RUN_HOOKED(a_lock_does_not_stay_in_a_child);
   }
   RUN(fork_between_runs);

@@ -13,12 +13,6 @@
 #include <fcntl.h>
 #include <pthread.h>
 
-// ThreadSanitizer keeps signals back, and has no threads in a child of fork().
-static inline bool under_thread_sanitizer(void) {
-  const char* sanitizer = getenv("MAJJEN_SANITIZER");
-  return sanitizer != NULL && strcmp(sanitizer, "thread") == 0;
-}
-
 static inline bool in_threads(void) { return getenv("MAJJEN_HOOK_THREADS") != NULL; }
 
 // Without the library, as in threads, there is none of these.

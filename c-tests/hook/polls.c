@@ -407,7 +407,7 @@ int main(void) {
   RUN_HOOKED(sets_say_what_is_ready);
   RUN_HOOKED(urgent_data_is_an_exception);
   RUN_HOOKED(sets_may_be_larger);
-  if (!under_thread_sanitizer()) RUN_HOOKED(masks_are_the_threads);
+  if (!under_tsan()) RUN_HOOKED(masks_are_the_threads);
   RUN_HOOKED(sets_of_a_program_are_waited_for);
   RUN_HOOKED(two_wait_for_one_set);
   return 0;
