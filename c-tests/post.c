@@ -383,9 +383,9 @@ static void posts_beside(int signal) {
   if (result == 0) __atomic_store_n(&signals, which + 1, __ATOMIC_RELEASE);
 }
 
-// As long as they do.
+// As long as they do, and until one has found room.
 static void* raises_beside(void* thread) {
-  while (atomic_load(&many_have_ended) < MANY_POSTERS) {
+  while (atomic_load(&many_have_ended) < MANY_POSTERS || __atomic_load_n(&signals, __ATOMIC_ACQUIRE) == 0) {
     CHECK_INT(pthread_kill(*(pthread_t*)thread, SIGUSR1), ==, 0);
     usleep(200);
   }
