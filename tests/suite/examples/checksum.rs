@@ -62,7 +62,7 @@ fn hashes_all_files() {
 fn shows_how_far_it_is() {
     let threads = processors().max(2);
     let files = 4 * threads;
-    let bytes_of_each = (1 << 30) / files as u64; // None of them on the disk.
+    let bytes_of_each: u64 = 128 << 20; // None of them on the disk.
     let program = Program::compile("checksum", &[]);
     let tree = TempDir::new().expect("a directory");
     for number in 0..files {
