@@ -100,14 +100,14 @@ client_programs = --locked --manifest-path hook/rust/clients/Cargo.toml --featur
 # The tests that drive programs. Those that take long together, as tests/suite/suite.rs lists them, are test-long's.
 suite_tests = --locked --manifest-path tests/suite/Cargo.toml
 
-# The crate's tests and these, both also if one of them fails: in a shell in which `failed` is 0 at first.
-both_tests = cargo test --release --no-fail-fast || failed=1; cargo test $(suite_tests) $(1) || failed=1
+# The crate's tests and these, each with its arguments, both also if one of them fails: in a shell in which `failed` is
+# 0 at first.
+both_tests = cargo test --no-fail-fast $(1) || failed=1; cargo test $(suite_tests) $(2) || failed=1
 
 # Unoptimised: that compiles in half the time, and checks more.
 test: build
 	@export MAJJEN_TESTS=short; $(call summarised,failed=0; \
-		cargo test --no-fail-fast || failed=1; \
-		cargo test $(suite_tests) || failed=1; \
+		$(call both_tests); \
 		cargo test $(log_tests) || failed=1; \
 		cargo test $(hook_tests) || failed=1; \
 		$(cli_cargo) test $(cli_package) || failed=1; \
@@ -116,9 +116,7 @@ test: build
 # And the tests of both APIs as users build them, which valgrind runs too.
 test-long: build cli
 	@export MAJJEN_TESTS=long; $(call summarised,failed=0; \
-		cargo test --release --no-fail-fast --test 'rust_*' --test behaviour || failed=1; \
-		cargo test $(suite_tests) || failed=1; \
-		exit "$$failed")
+		$(call both_tests,--release --test 'rust_*' --test behaviour); exit "$$failed")
 
 # LINK chooses another way to run it: static, standalone, or valgrind. For TEST=hook/..., of libmajjen-hook,
 # it is one of the ways in tests/suite/hook.rs.
@@ -165,7 +163,7 @@ torture: build need-libfuzzer need-coverage-tools need-sanitizers
 	@$(on_fallbacks); $(call summarised,cargo test $(suite_tests) -- \
 		--exact fallbacks::are_in_effect,-fallbacks)
 	@$(on_fallbacks); $(call summarised,failed=0; \
-		$(call both_tests,-- --skip faults::); exit "$$failed",-on-fallbacks)
+		$(call both_tests,--release,-- --skip faults::); exit "$$failed",-on-fallbacks)
 	@$(MAKE) --no-print-directory coverage
 
 on_fallbacks = export LD_PRELOAD="$(CARGO_TARGET_DIR)/fallbacks.so" \
@@ -224,7 +222,7 @@ coverage: need-rust need-c-compiler need-coverage-tools
 	export HOST_CFLAGS="-fprofile-instr-generate -fcoverage-mapping $(coverage_flags)"; \
 	$(call build_libraries) && packaging/archive.sh "$(coverage_dir)/release" || exit 1; \
 	$(call run_summarised,failed=0; \
-		$(call both_tests,-- $(addprefix --skip$(space),$(not_for_coverage))); exit "$$failed") || exit 1; \
+		$(call both_tests,--release,-- $(addprefix --skip$(space),$(not_for_coverage))); exit "$$failed") || exit 1; \
 	programs=$$(cargo test --release --no-run 2>&1 | sed -n 's/^ *Executable .* (\(.*\))$$/\1/p') && \
 	llvm-profdata-$(llvm_version) merge -o "$(coverage_dir)/profile" "$(coverage_dir)"/profiles/*.profraw && \
 	llvm-cov-$(llvm_version) export -format=lcov -instr-profile="$(coverage_dir)/profile" \

@@ -357,15 +357,10 @@ static int posts_of_many;  // Counted by the scheduler's thread.
 static int of_each;
 static atomic_int many_have_ended;
 
-static void counts_one_of_many(void* argument) {
-  (void)argument;
-  posts_of_many++;
-}
-
 static void* posts_many(void* remote) {
   for (int i = 0; i < of_each; i++) {
     int result;
-    while ((result = mj_post(remote, counts_one_of_many, NULL, NULL)) == -EAGAIN) sched_yield();
+    while ((result = mj_post(remote, counts, &posts_of_many, NULL)) == -EAGAIN) sched_yield();
     CHECK_INT(result, ==, 0);
   }
   atomic_fetch_add(&many_have_ended, 1);
@@ -378,7 +373,7 @@ static void posts_beside(int signal) {
   int which = __atomic_load_n(&signals, __ATOMIC_ACQUIRE);
   if (which == 1000) return;
   mj_post_node* node = &signaled_nodes[which];
-  int result = mj_post_with_node(signaled_remote, node, counts_one_of_many, NULL, NULL);
+  int result = mj_post_with_node(signaled_remote, node, counts, &posts_of_many, NULL);
   CHECK(result == 0 || result == -EAGAIN);
   if (result == 0) __atomic_store_n(&signals, which + 1, __ATOMIC_RELEASE);
 }
@@ -421,7 +416,7 @@ static void many_threads_and_a_handler_post(void) {
   CHECK_INT(posts_of_many, ==, MANY_POSTERS * of_each + signals);
   mj_scheduler_destroy(scheduler);
   // None after that.
-  CHECK_INT(mj_post(signaled_remote, counts_one_of_many, NULL, NULL), ==, -EPIPE);
+  CHECK_INT(mj_post(signaled_remote, counts, &posts_of_many, NULL), ==, -EPIPE);
   mj_remote_release(signaled_remote);
   CHECK_INT(posts_of_many, ==, MANY_POSTERS * of_each + signals);
 }

@@ -188,8 +188,7 @@ static void replace_pipes(void) {
 static void forks(void) {
   uint64_t what = random_below(4);
   // ThreadSanitizer forgets in a child what has happened before what, where a task makes it.
-  const char* sanitizer = getenv("MAJJEN_SANITIZER");
-  if (is_child || (sanitizer != NULL && strcmp(sanitizer, "thread") == 0)) return;
+  if (is_child || under_tsan()) return;
   fflush(NULL);
   pid_t child = fork();
   EXPECT(child >= 0);

@@ -150,30 +150,19 @@ static void make_one_of_all_cores(void) {
   if (cluster != NULL) CHECK_INT(mj_cluster_destroy(cluster), ==, 0);
 }
 
-static void use_cluster(mj_scheduler** scheduler) {
-  (void)scheduler;
-  struct itimerval tenth = {{0, 100000}, {0, 100000}}, never = {{0, 0}, {0, 0}};
+// Makes a cluster, has it used until its end, and looks that nothing is left.
+static void sweep_cluster(size_t cores, void (*use)(void)) {
   // A cluster is made of threads.
   if (fault.call == PTHREAD_CREATE) fault.harmless = false;
   of_cluster_accepted = of_cluster_begun = of_cluster_answered = groups_made = 0;
   int threads = threads_of_this_process();
-  make_one_of_all_cores();
-  alarms = 0;
-  setitimer(ITIMER_REAL, &tenth, NULL);
-  swept_cluster = mj_cluster_create(&(mj_cluster_options){.cores = CORES});
+  swept_cluster = mj_cluster_create(&(mj_cluster_options){.cores = cores});
   if (swept_cluster == NULL) {
     // What the C library lacks for a thread it calls EAGAIN.
     if (errno != EAGAIN || fault.failed == 0) CHECK_ALLOWED(-errno);
     only_these_threads_are_left(threads);
   } else {
-    const mj_service service = {.handler = answers_once, .connection = takes_connection};
-    int port = mj_cluster_listen(swept_cluster, "127.0.0.1", "0", &service);
-    CHECK_ALLOWED(port);
-    gives_to_all();
-    CHECK_INT(mj_cluster_start(swept_cluster), ==, 0);
-    gives_to_all();
-    for (int i = 0; i < 4 && port > 0; i++) of_cluster_answered += is_served(port);
-    if (fault.failed == 0 || fault.harmless) CHECK_UINT(of_cluster_answered, ==, 4);
+    use();
     end_of_cluster();
     CHECK_INT(mj_cluster_destroy(swept_cluster), ==, 0);
     only_these_threads_are_left(threads);
@@ -181,9 +170,31 @@ static void use_cluster(mj_scheduler** scheduler) {
       if (members_of[i].group != NULL) CHECK_INT(mj_group_destroy(members_of[i].group), ==, 0);
     }
     CHECK_UINT(of_cluster_begun, ==, of_cluster_accepted);
-    if (fault.failed == 0 || fault.harmless) CHECK_UINT(of_cluster_accepted, ==, 2 * GIVEN);
   }
   ended = created;
+}
+
+static void give_work_and_connect(void) {
+  const mj_service service = {.handler = answers_once, .connection = takes_connection};
+  int port = mj_cluster_listen(swept_cluster, "127.0.0.1", "0", &service);
+  CHECK_ALLOWED(port);
+  gives_to_all();
+  CHECK_INT(mj_cluster_start(swept_cluster), ==, 0);
+  gives_to_all();
+  for (int i = 0; i < 4 && port > 0; i++) of_cluster_answered += is_served(port);
+  if (fault.failed == 0 || fault.harmless) CHECK_UINT(of_cluster_answered, ==, 4);
+  if (fault.failed == 0 || fault.harmless) CHECK_UINT(of_cluster_accepted, ==, 2 * GIVEN);
+}
+
+static void use_cluster(mj_scheduler** scheduler) {
+  (void)scheduler;
+  struct itimerval tenth = {{0, 100000}, {0, 100000}}, never = {{0, 0}, {0, 0}};
+  int threads = threads_of_this_process();
+  make_one_of_all_cores();
+  alarms = 0;
+  setitimer(ITIMER_REAL, &tenth, NULL);
+  sweep_cluster(CORES, give_work_and_connect);
+  only_these_threads_are_left(threads);
   setitimer(ITIMER_REAL, &never, NULL);
 }
 
@@ -200,26 +211,16 @@ static void ends_with_a_member(void* unused) {
   CHECK_INT(mj_scheduler_stop(mj_scheduler_current()), ==, 0);
 }
 
+static void lose_a_core(void) {
+  int result = mj_cluster_go(swept_cluster, 0, ends_with_a_member, NULL, is_begun);
+  call_is_allowed(result);
+  if (result == 0) of_cluster_accepted++;
+  CHECK_INT(mj_cluster_start(swept_cluster), ==, 0);
+}
+
 static void use_cluster_that_loses_a_core(mj_scheduler** scheduler) {
   (void)scheduler;
-  if (fault.call == PTHREAD_CREATE) fault.harmless = false;
-  of_cluster_accepted = of_cluster_begun = groups_made = 0;
-  int threads = threads_of_this_process();
-  swept_cluster = mj_cluster_create(&(mj_cluster_options){.cores = 2});
-  if (swept_cluster != NULL) {
-    int result = mj_cluster_go(swept_cluster, 0, ends_with_a_member, NULL, is_begun);
-    call_is_allowed(result);
-    if (result == 0) of_cluster_accepted++;
-    CHECK_INT(mj_cluster_start(swept_cluster), ==, 0);
-    end_of_cluster();
-    CHECK_INT(mj_cluster_destroy(swept_cluster), ==, 0);
-    if (groups_made == 1) CHECK_INT(mj_group_destroy(members_of[0].group), ==, 0);
-    CHECK_UINT(of_cluster_begun, ==, of_cluster_accepted);
-  } else if (errno != EAGAIN || fault.failed == 0) {
-    CHECK_ALLOWED(-errno);
-  }
-  only_these_threads_are_left(threads);
-  ended = created;
+  sweep_cluster(2, lose_a_core);
 }
 
 #endif  // CLUSTERS_H

@@ -13,8 +13,8 @@
 //!   are `tests/support/majjen_h.rs` and the files in `c-tests/abi/`.
 //! - `MAJJEN_TESTS`: `short` or `long`, to leave out those of `LONG` or all others.
 //! - `MAJJEN_TORTURE`: when set, the C programs run in their long forms, faults are tried with every errno
-//!   value, loads take a minute, a million tasks are parked, 100,000 jobs are done by processes that are killed, mutants of the library are
-//!   tested, and the source archive is built.
+//!   value, loads take a minute, a million tasks are parked, 100,000 jobs are done by processes that are
+//!   killed, mutants of the library are tested, and the source archive is built.
 //!
 //! A test whose tool is not installed is reported as ignored, with the reason.
 

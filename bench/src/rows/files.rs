@@ -8,7 +8,7 @@ use std::process::Command;
 use super::Bench;
 use super::nginx;
 use super::slow_clients;
-use super::wrk_load::{self, Taken, body_of, has_h2load, us_by_h2load};
+use super::wrk_load::{self, H2LOAD, Taken, body_of, can_be_run, us_by_h2load};
 use crate::Result;
 use crate::contenders::compile;
 use crate::load::PORT;
@@ -18,9 +18,8 @@ use crate::sample::{Samples, Spread};
 
 const NGINX: &str = "nginx";
 
-/// What loads the servers.
-const WRK: &str = "wrk";
-const CLIENTS: [&str; 2] = [WRK, "h2load"];
+/// What loads the servers. Without the first nothing is measured.
+const CLIENTS: [&str; 2] = ["wrk", H2LOAD];
 
 /// Files, how large they are, and that in words.
 const FILES: [(&str, usize, &str); 2] =
@@ -56,11 +55,11 @@ pub fn measure(bench: &Bench) -> Result<Row> {
     };
     let place = bench.places.build.join("files");
     let servers = servers(bench, &place)?;
-    let samples = samples_of(bench, &servers)?;
-    for client in CLIENTS.into_iter().filter(is_there) {
-        add_table(&mut row, client, &version, &samples);
-    }
-    if !has_h2load() {
+    let has_h2load = can_be_run(H2LOAD, "--version");
+    let clients = if has_h2load { &CLIENTS[..] } else { &CLIENTS[..1] };
+    let samples = samples_of(bench, &servers, clients)?;
+    clients.iter().for_each(|client| add_table(&mut row, client, &version, &samples));
+    if !has_h2load {
         row.tables.push(Table::new("h2load is not installed (Debian: nghttp2-client)", []));
     }
     if !bench.plan.quick {
@@ -99,11 +98,6 @@ fn add_table(row: &mut Row, client: &str, version: &str, samples: &[Samples; 3])
         row.add_ratio(&format!("a file of {size}, {client}"), "us", us[0], peers);
     }
     row.tables.push(table);
-}
-
-/// wrk is, or nothing is measured.
-fn is_there(client: &&str) -> bool {
-    *client == WRK || has_h2load()
 }
 
 /// The name of a value.
@@ -156,12 +150,12 @@ fn body(size: usize) -> Vec<u8> {
 }
 
 /// The values of all servers, by turns.
-fn samples_of(bench: &Bench, servers: &[Server; 3]) -> Result<[Samples; 3]> {
+fn samples_of(bench: &Bench, servers: &[Server; 3], clients: &[&str]) -> Result<[Samples; 3]> {
     let mut samples: [Samples; 3] = Default::default();
     for _ in 0..bench.plan.size(9, 1) {
         let mut values: [BTreeMap<String, f64>; 3] = Default::default();
-        let clients = CLIENTS.into_iter().filter(is_there);
-        for (client, (file, size, _)) in clients.flat_map(|it| FILES.map(|file| (it, file))) {
+        for (client, (file, size, _)) in clients.iter().flat_map(|it| FILES.map(|file| (it, file)))
+        {
             for (server, values) in servers.iter().zip(&mut values) {
                 let us = us_a_request(bench, server, client, file, size)?;
                 values.insert(name_of(client, file), us);
@@ -187,7 +181,7 @@ fn us_a_request(
     if body_of(PORT, &path)? != body(size) {
         return Err(format!("{}: another body", server.program.display()));
     }
-    if client != WRK {
+    if client == H2LOAD {
         return us_by_h2load(&running, PORT, &path, 50);
     }
     let mut taken = Taken::default();

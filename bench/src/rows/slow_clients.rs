@@ -1,8 +1,9 @@
 //! Row 16: clients that are slow on purpose, by slowhttptest, and whether a server answers others meanwhile.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
+use super::wrk_load::can_be_run;
 use crate::Result;
 use crate::process::start_server;
 use crate::report::{Table, Target};
@@ -36,7 +37,7 @@ pub fn measure(
     );
     let mut table = Table::new(&caption, ["slow with", servers[0].0, servers[1].0]);
     let mut targets = Vec::new();
-    if Command::new(TOOL).arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+    if !can_be_run(TOOL, "-h") {
         table.lines.push(vec![
             format!("{TOOL} is not installed (Debian: {TOOL})"),
             "-".to_owned(),
@@ -71,7 +72,6 @@ fn attack(mode: &str, url: &str, more: &[&str]) -> Result<End> {
 }
 
 /// How a test has ended.
-#[derive(Debug, PartialEq)]
 struct End {
     probes: u32,
     were_answered: u32,

@@ -34,9 +34,8 @@ impl Taken {
         clients: usize,
         seconds: u64,
     ) -> Result<()> {
-        let clock = || cpu_ns_of(server.pid()).ok_or("the server has ended".to_owned());
         load(port, path, clients, 1)?;
-        let before = clock()?;
+        let before = clock_ns(server)?;
         let load = thread::scope(|scope| {
             let load = scope.spawn(|| load(port, path, clients, seconds));
             thread::sleep(Duration::from_millis(seconds * 500));
@@ -46,7 +45,7 @@ impl Taken {
             }
             load.join().map_err(|_| "the load has failed".to_owned())?
         })?;
-        self.us.push((clock()? - before) as f64 / 1e3 / load.requests);
+        self.us.push((clock_ns(server)? - before) as f64 / 1e3 / load.requests);
         self.p99_ms.push(load.p99_ms);
         Ok(())
     }
@@ -59,11 +58,14 @@ impl Taken {
 
 /// Its processor time for each request of h2load, which speaks HTTP/1.1 here. No request may fail.
 pub fn us_by_h2load(server: &Running, port: u16, path: &str, clients: usize) -> Result<f64> {
-    let clock = || cpu_ns_of(server.pid()).ok_or("the server has ended".to_owned());
     h2load(port, path, clients, 1)?;
-    let before = clock()?;
+    let before = clock_ns(server)?;
     let requests = h2load(port, path, clients, 2)?;
-    Ok((clock()? - before) as f64 / 1e3 / requests)
+    Ok((clock_ns(server)? - before) as f64 / 1e3 / requests)
+}
+
+fn clock_ns(server: &Running) -> Result<u64> {
+    cpu_ns_of(server.pid()).ok_or("the server has ended".to_owned())
 }
 
 /// Returns how many requests were answered.
@@ -95,18 +97,19 @@ struct Load {
 
 /// Fails where there is no load.
 pub fn is_installed() -> Result<()> {
-    // `-v` is no success for it.
-    let found = Command::new("wrk").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    found.map(drop).map_err(|_| "wrk is not installed (Debian: wrk)".to_owned())
+    match can_be_run("wrk", "-v") {
+        true => Ok(()),
+        false => Err("wrk is not installed (Debian: wrk)".to_owned()),
+    }
 }
 
-const H2LOAD: &str = "h2load";
-
-/// The same of h2load.
-pub fn has_h2load() -> bool {
-    let mut h2load = Command::new(H2LOAD);
-    h2load.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+/// Whether there is such a program, also if what it is asked for is no success for it.
+pub fn can_be_run(program: &str, argument: &str) -> bool {
+    let mut command = Command::new(program);
+    command.arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
+
+pub const H2LOAD: &str = "h2load";
 
 fn load(port: u16, path: &str, clients: usize, seconds: u64) -> Result<Load> {
     let mut wrk = Command::new("wrk");

@@ -82,8 +82,8 @@ fn note(failure: &mut Option<Error>, error: Error) {
     }
 }
 
-/// The sockets of the attempts that are under way, which are closed when this is dropped. There is room for those of all
-/// addresses: where most are silent, each gets its attempt in time.
+/// The sockets of the attempts that are under way, which are closed when this is dropped. There is room for those of
+/// all addresses: where most are silent, each gets its attempt in time.
 struct Attempts {
     polls: [pollfd; MOST],
     count: usize,

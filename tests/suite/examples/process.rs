@@ -38,7 +38,7 @@ impl Program {
 
     /// Starts it in another environment.
     pub fn start_with(&self, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Running {
-        let mut command = program::command(&self.path);
+        let mut command = self.command();
         command.args(arguments).current_dir(self.temp_dir.path());
         change(&mut command);
         Running::start(command, libc::SIGKILL, Arc::clone(&self.temp_dir))
