@@ -188,7 +188,8 @@ static void canceled_tasks_leave_dead_names(void) {
   canceled = 0;
   start(looks_up, NULL);
   for (int i = 0; i < SOME; i++) ids[i] = start(is_canceled, NULL);
-  while (__atomic_load_n(&dead_names, __ATOMIC_ACQUIRE) < SOME) usleep(500);
+  // All of them have begun: one that has not would never ask, nor be answered.
+  while (__atomic_load_n(&dead_names, __ATOMIC_ACQUIRE) <= SOME) usleep(500);
   for (int i = 0; i < SOME; i++) CHECK_INT(mj_scheduler_cancel(hooked_scheduler, ids[i]), >=, 0);
   wait_until(&canceled, SOME);
   wait_until(&dead_names_answered, SOME + 1);
