@@ -46,7 +46,7 @@ pub use group_call::{Function, argument_of};
 pub use home::Home;
 pub use mutex::Mutex;
 pub use object::Object;
-pub use remote_channel::{Handle, RemoteChannel};
+pub use remote_channel::{Handle, Later, RemoteChannel};
 pub use select::{SelectWait, select, try_select};
 pub use semaphore::Semaphore;
 pub use wait_group::WaitGroup;

@@ -45,6 +45,7 @@ behaviours!(
     a_select_sends_to_another_thread,
     a_select_is_told_that_a_channel_is_closed,
     sending_with_room_is_counted_in_the_budget,
+    a_send_that_waits_is_one_call_of_the_budget,
     tasks_that_wait_are_served_in_order,
 );
 
@@ -298,6 +299,32 @@ fn sending_with_room_is_counted_in_the_budget<D: Remotes>() {
         }
     });
     api.spawn(move || assert_eq!(sent.get(), 64));
+    assert_eq!(api.run(), End::Completed);
+}
+
+/// The last one of a budget suspends once; the next one yields first.
+fn a_send_that_waits_is_one_call_of_the_budget<D: Remotes>() {
+    let (room, full) = (D::channel(1000), D::channel(1));
+    D::try_send(full, 0).unwrap();
+    let (api, turns, over) =
+        (api_that_pretends::<D>(), Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
+    let (others, is_over) = (turns.clone(), over.clone());
+    api.spawn(move || {
+        while !is_over.get() {
+            others.set(others.get() + 1);
+            D::yield_now().unwrap();
+        }
+    });
+    api.spawn(move || {
+        for (calls_before, suspends) in [(63, 1), (64, 2)] {
+            D::yield_now().unwrap();
+            turns.set(0);
+            (0..calls_before).for_each(|number| D::send(room, number, None).unwrap());
+            assert_eq!(D::send(full, 1, Some(Duration::ZERO)), Err(libc::ETIMEDOUT));
+            assert_eq!(turns.get(), suspends, "after {calls_before} calls");
+        }
+        over.set(true);
+    });
     assert_eq!(api.run(), End::Completed);
 }
 

@@ -75,6 +75,15 @@ struct Side {
 
 struct Ports(*mut Port);
 
+/// Why a transfer was not done at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Later {
+    /// The task's budget is spent.
+    Yields,
+    /// There is no room, or no element.
+    Waits,
+}
+
 // SAFETY: what other threads may do with a port is said there.
 unsafe impl Send for Ports {}
 // SAFETY: atomics, a ring and locks; ports as above.
@@ -183,43 +192,50 @@ impl RemoteChannel {
     pub unsafe fn transfer(&self, end: End, element: *mut c_void, limit: Limit) -> Result<()> {
         // SAFETY: as this function's contract says.
         match unsafe { self.transfer_at_once(end, element) } {
-            Some(result) => result,
+            Ok(result) => result,
             // SAFETY: as above.
-            None => unsafe { self.transfer_later(end, element, limit) },
+            Err(later) => unsafe { self.transfer_later(end, element, limit, later) },
         }
     }
 
-    /// [`transfer`](Self::transfer), if it neither has to wait nor to let other tasks have their turn.
+    /// [`transfer`](Self::transfer), if it neither has to wait nor to let other tasks have their turn. If it has,
+    /// [`transfer_later`](Self::transfer_later) is the rest of it.
     ///
     /// # Safety
     /// As there.
     #[inline(always)]
-    pub unsafe fn transfer_at_once(&self, end: End, element: *mut c_void) -> Option<Result<()>> {
+    pub unsafe fn transfer_at_once(
+        &self,
+        end: End,
+        element: *mut c_void,
+    ) -> std::result::Result<Result<()>, Later> {
         match running_task() {
-            Some((scheduler, task)) if scheduler.spend_briefly(task) => return None,
-            None if current().is_some() => return None,
+            Some((scheduler, task)) if scheduler.spend_briefly(task) => return Err(Later::Yields),
+            None if current().is_some() => return Ok(Err(Error::NotInTask)),
             _ => {}
         }
         // SAFETY: as this function's contract says.
-        unsafe { self.attempt(end, element) }
+        unsafe { self.attempt(end, element) }.ok_or(Later::Waits)
     }
 
+    /// The rest of a [`transfer`](Self::transfer), for which the budget has been spent.
+    ///
+    /// # Safety
+    /// As there, and `later` is from the same task, or thread.
     #[cold]
     #[inline(never)]
-    unsafe fn transfer_later(&self, end: End, element: *mut c_void, limit: Limit) -> Result<()> {
-        let running = running_task();
-        match running {
-            Some((it, task)) if it.spend_briefly(task) => yield_spent((it, task), Wait::NONE)?,
-            None if current().is_some() => return Err(Error::NotInTask),
-            _ => {}
-        }
-        // SAFETY: as the contract of `transfer` says.
-        let attempt = || unsafe { self.attempt(end, element) };
-        if let Some(result) = attempt() {
-            return result;
-        }
-        if running.is_some() {
-            // SAFETY: as above.
+    pub unsafe fn transfer_later(
+        &self,
+        end: End,
+        element: *mut c_void,
+        limit: Limit,
+        later: Later,
+    ) -> Result<()> {
+        if let Some(running) = running_task() {
+            if later == Later::Yields {
+                yield_spent(running, Wait::NONE)?;
+            }
+            // SAFETY: as this function's contract says.
             return unsafe { wait_for_remote(self, end, element, limit) };
         }
         let until_ns = match limit.deadline {
@@ -229,6 +245,8 @@ impl RemoteChannel {
             Deadline::In(ns) => sys::monotonic_ns().checked_add(ns),
             Deadline::At(ns) => Some(ns),
         };
+        // SAFETY: as above.
+        let attempt = || unsafe { self.attempt(end, element) };
         let done = self.side(end).parties.wait(until_ns, attempt, || self.is_ready(end));
         done.unwrap_or(Err(Error::TimedOut))
     }

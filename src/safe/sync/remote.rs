@@ -42,7 +42,7 @@ use super::channel::{Sent, into_received, into_sent};
 use super::iter::receive_one_after_the_other;
 use super::slot::Slot;
 use crate::engine::scheduler::running_task;
-use crate::engine::sync::{Handle, RemoteChannel};
+use crate::engine::sync::{Handle, Later, RemoteChannel};
 #[cfg(doc)] // for links
 use crate::engine::sys::Error;
 use crate::engine::sys::Result;
@@ -110,8 +110,8 @@ impl<T> Inner<T> {
         let moved = if may_wait {
             // SAFETY: the slot has an element to send, or is a place for one, and nobody else uses it.
             match unsafe { self.core.transfer_at_once(end, slot.address()) } {
-                Some(result) => result,
-                None => self.wait(end, slot, timeout),
+                Ok(result) => result,
+                Err(later) => self.wait(end, slot, timeout, later),
             }
         } else {
             // SAFETY: as above.
@@ -125,9 +125,16 @@ impl<T> Inner<T> {
     }
 
     #[cold]
-    fn wait(&self, end: End, slot: &Slot<T>, timeout: Option<Duration>) -> Result<()> {
+    fn wait(
+        &self,
+        end: End,
+        slot: &Slot<T>,
+        timeout: Option<Duration>,
+        later: Later,
+    ) -> Result<()> {
+        let limit = limit(timeout);
         // SAFETY: as in `transfer`; the slot stays where it is until the wait is over.
-        let wait = || unsafe { self.core.transfer(end, slot.address(), limit(timeout)) };
+        let wait = || unsafe { self.core.transfer_later(end, slot.address(), limit, later) };
         if running_task().is_none() {
             return wait();
         }
