@@ -407,6 +407,12 @@ static void nobody_comes_up(void) {
   CHECK_INT(hand_over(LIST(self, "never ready", "ends"), LONG_NS, &process), ==, -ESRCH);
   CHECK(strstr(log_line_warning, "it has ended before it was ready") != NULL);
   CHECK(strstr(log_line_warning, "status is 0x300") != NULL);
+  // Where the system keeps no status of children.
+  CHECK(signal(SIGCHLD, SIG_IGN) == SIG_DFL);
+  CHECK_INT(hand_over(LIST(self, "never ready", "ends"), LONG_NS, &process), ==, -ECHILD);
+  CHECK(strstr(log_line_warning, "does not take over") != NULL);
+  CHECK(strstr(log_line_warning, "status") == NULL);
+  CHECK(signal(SIGCHLD, SIG_DFL) == SIG_IGN);
   CHECK_INT(hand_over(LIST(self, "never ready", "crashes"), MJ_FOREVER, &process), ==, -ESRCH);
   // Under Valgrind a child that cannot begin has begun, and ended.
   CHECK_INT(hand_over(LIST("/no/such/program"), LONG_NS, &process), ==, under_valgrind() ? -ESRCH : -ENOENT);

@@ -398,6 +398,9 @@ static void there_are_128(void) {
   CHECK_UINT(key, ==, last_of_many);
   CHECK_INT(mj_task_set_value(129, &places[0]), ==, -EINVAL);
   CHECK_INT(mj_task_set_value(last_of_many, NULL), ==, 0);  // It never had one, nor memory for it.
+  CHECK_INT(mj_task_set_value(plain, &places[0]), ==, 0);
+  CHECK_INT(mj_task_set_value(last_of_many, NULL), ==, 0);  // Nor now: the first few need none.
+  CHECK_INT(mj_task_set_value(plain, NULL), ==, 0);
   counted = 0;
   run_as_task(has_many, scheduler);
   CHECK_INT(counted, ==, 2 * (int)(last_of_many - first_of_many + 1));

@@ -115,7 +115,7 @@ unsafe fn object_ref<'o, C: Opaque>(object: *const C) -> Result<&'o C::Object> {
 /// A type that C has only pointers to.
 trait Opaque {
     /// What these point to.
-    type Object: Object;
+    type Object;
 }
 
 /// Makes an object of a scheduler for C, by a function that is given its home; NULL with errno set
@@ -124,7 +124,7 @@ trait Opaque {
 /// # Safety
 /// As [`scheduler_ref`].
 #[track_caller]
-unsafe fn create_object<C: Opaque>(
+unsafe fn create_object<C: Opaque<Object: Object>>(
     scheduler: *const mj_scheduler,
     function: &str,
     make: impl FnOnce(Home) -> Result<C::Object>,
@@ -147,7 +147,7 @@ unsafe fn create_object<C: Opaque>(
 ///
 /// # Safety
 /// As [`object_ref`], and the object is not used again if this succeeds.
-unsafe fn destroy_object<C: Opaque>(object: *mut C) -> i32 {
+unsafe fn destroy_object<C: Opaque<Object: Object>>(object: *mut C) -> i32 {
     if object.is_null() {
         return Error::InvalidArgument.status();
     }

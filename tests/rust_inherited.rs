@@ -206,6 +206,10 @@ fn a_successor_that_does_not_come_up_is_ended() {
     let tried = scheduler.spawn(|| {
         let listener = Builder::new().listen("127.0.0.1:0").unwrap();
         let shell = |script| Successor::new("sh").arg("-c").arg(script).listener(&listener);
+        let shown = format!("{:?}", shell("exit 1"));
+        assert!(
+            shown.starts_with("Successor { arguments: [\"sh\", \"-c\", \"exit 1\"], listeners: [")
+        );
         let long = Duration::from_secs(100);
         let error = shell("exit 1").start(long).unwrap_err();
         assert_eq!(Error::from(error), Error::NoSuchTask);

@@ -853,6 +853,10 @@ static void close_server(void) {
 
 #include "clusters.h"
 
+// ---- records ----
+
+#include "records.h"
+
 // ---- All of them ----
 
 typedef struct scenario {
@@ -896,6 +900,7 @@ static const scenario scenarios[] = {
     {"wait for signals", handle_signals, wait_for_signals, none_was_lost, false},
     {"a run until a signal", handle_signals, run_until_a_signal, none_was_lost, false},
     {"children", NULL, use_children, no_children_are_left, false},
+    {"records", ask_for_records, record_and_write, remove_records, false},
     {"clusters", NULL, use_cluster, NULL, false},
     {"a core that stops", NULL, use_cluster_that_loses_a_core, NULL, false},
     {"the guide's server", listens, serve, close_server, true},

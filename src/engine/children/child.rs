@@ -32,20 +32,10 @@ use super::list::{Linked, List};
 use super::pauses::{FIRST_PAUSE_NS, Pauses, longer};
 use super::pipes::{HEARING, Pipes};
 use crate::engine::scheduler::{Limit, READABLE, close_private_fd, regardless, wait_fd_later};
-use crate::engine::sync::{Home, Object};
+use crate::engine::sync::Home;
 use crate::engine::sys::{self, ErrnoGuard, Error, Look, Pid, Result};
 use crate::engine::threads::{Lock, this_process};
 use crate::engine::time::Deadline;
-
-impl Object for Child {
-    fn home(&self) -> &Home {
-        &self.home
-    }
-
-    fn is_in_use(&self) -> bool {
-        self.users.get() > 0
-    }
-}
 
 impl Linked for Child {
     fn next(&self) -> &Cell<*mut Child> {

@@ -158,6 +158,10 @@ mod tests {
                 assert_eq!(before, ((at - begin) / 8).min(rows), "{at} from {begin}");
             }
         }
+        // Of more words than one there may be fewer, which are looked at one by one then.
+        let words = [wanted + 2; 8];
+        // SAFETY: the row is of these words.
+        assert_eq!(unsafe { rows_without(words.as_ptr(), 1, wanted, 3) }, 0);
         // SAFETY: there is no row.
         assert_eq!(unsafe { rows_without(&wanted, 0, wanted, width) }, 0);
     }
