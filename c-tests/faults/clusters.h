@@ -191,6 +191,7 @@ static void use_cluster(mj_scheduler** scheduler) {
   struct itimerval tenth = {{0, 100000}, {0, 100000}}, never = {{0, 0}, {0, 0}};
   int threads = threads_of_this_process();
   make_one_of_all_cores();
+  only_these_threads_are_left(threads);  // Those that follow are counted.
   alarms = 0;
   setitimer(ITIMER_REAL, &tenth, NULL);
   sweep_cluster(CORES, give_work_and_connect);

@@ -12,7 +12,7 @@ use libtest_mimic::{Failed, Trial};
 use sources::{Mutant, Sources, condition, delete, mutant, replace, words};
 
 /// When a function in `src/` is renamed, its mutants have to be changed as well.
-const MUTANTS: [Mutant; 29] = [
+const MUTANTS: [Mutant; 30] = [
     mutant(
         "lost_wake_up",
         "Entry::mark_pending",
@@ -104,6 +104,11 @@ const MUTANTS: [Mutant; 29] = [
         "no_last_look_at_a_channel_between_threads",
         "select::leave",
         words("attempt(cases(waiting), is_remote, false)", "attempt(&[], is_remote, false)"),
+    ),
+    mutant(
+        "a_wait_at_a_channel_between_threads_spends_twice",
+        "RemoteChannel::transfer_later",
+        words("later == Later::Yields", "$ || running.0.spend_briefly(running.1)"),
     ),
     mutant("mutex_of_two_owners", "Mutex::hand_off", replace("acquire", "self.owner.set(0);")),
 ];
