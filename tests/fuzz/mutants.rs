@@ -108,7 +108,7 @@ const MUTANTS: [Mutant; 30] = [
     mutant(
         "a_wait_at_a_channel_between_threads_spends_twice",
         "RemoteChannel::transfer_later",
-        words("later == Later::Yields", "$ || running.0.spend_briefly(running.1)"),
+        words("later == Later::Yields", "$ || running.0.spend(running.1)"),
     ),
     mutant("mutex_of_two_owners", "Mutex::hand_off", replace("acquire", "self.owner.set(0);")),
 ];

@@ -173,25 +173,34 @@ fn calls_are_named() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The library's own calls of what libmajjen-hook stands in for are known by `uncancelable`, or by `own_call`
-/// where they are no cancellation points; or they only ask for flags.
+/// The library's own calls of what libmajjen-hook stands in for, and of the other cancellation points of
+/// pthreads(7), are known by `uncancelable`, or by `own_call` where they are no cancellation points; or they only
+/// ask for flags.
 fn hooked_calls_are_marked() -> Result<(), Failed> {
     const ONLY_ASKS: [&str; 1] = ["fcntl"];
+    const NO_CANCELLATION_POINTS: [&str; 1] = ["pthread_sigmask"];
+    const OTHER_CANCELLATION_POINTS: [&str; 12] = [
+        "pthread_join", "pthread_cond_wait", "pthread_cond_timedwait", "sem_wait", "sem_timedwait",
+        "sigwait", "sigwaitinfo", "sigtimedwait", "openat", "open64", "msync", "tcdrain",
+    ];
     let root = library::root();
     let list = fs::read_to_string(root.join("hook/src/functions.h"))?;
     let hooked: Vec<&str> =
         list.split("X(").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0)).collect();
     assert!(hooked.len() > 50, "{hooked:?}");
+    let looked_for: Vec<&str> = hooked.into_iter().chain(OTHER_CANCELLATION_POINTS).collect();
     let (mut calls, mut unmarked) = (0, Vec::new());
     for file in fs::read_dir(root.join("src/engine/sys"))? {
         let path = file?.path();
         let text = fs::read_to_string(&path)?;
         let text = text.split("#[cfg(test)]").next().unwrap_or_default();
         for function in text.split("\nfn ").flat_map(|part| part.split("\npub ")) {
-            let made = hooked.iter().filter(|name| function.contains(&format!("libc::{name}(")));
+            let made = looked_for.iter().filter(|name| function.contains(&format!("libc::{name}(")));
             for name in made.filter(|name| !ONLY_ASKS.contains(*name)) {
                 calls += 1;
-                if !["uncancelable(", "own_call("].iter().any(|mark| function.contains(mark)) {
+                let is_none = NO_CANCELLATION_POINTS.contains(name);
+                let mark = if is_none { "own_call(" } else { "uncancelable(" };
+                if !function.contains(mark) {
                     unmarked.push(format!("{name} in {}", path.display()));
                 }
             }

@@ -24,19 +24,6 @@ impl Scheduler {
     /// [`yield_spent`].
     #[inline(always)]
     pub fn spend(&self, task: &Task) -> bool {
-        self.spend_masked(task, 0)
-    }
-
-    /// [`spend`](Self::spend) for a call that takes no longer than a look at the time: it looks at each
-    /// eighth.
-    #[inline(always)]
-    pub fn spend_briefly(&self, task: &Task) -> bool {
-        self.spend_masked(task, 7)
-    }
-
-    /// The time is looked at at calls whose number has no bit of the mask, and none of the budget's own.
-    #[inline(always)]
-    fn spend_masked(&self, task: &Task, mask: i32) -> bool {
         let Budget { turn, left, time_mask } = &self.budget;
         let now = self.dispatch.turn_times.count();
         if turn.get() != now {
@@ -45,7 +32,7 @@ impl Scheduler {
         }
         let calls = left.get() - 1;
         left.set(calls);
-        let is_spent = calls <= 0 || calls & (time_mask.get() | mask) == 0 && self.is_loop_due();
+        let is_spent = calls <= 0 || calls & time_mask.get() == 0 && self.is_loop_due();
         is_spent && self.must_yield(task)
     }
 

@@ -40,6 +40,7 @@ use std::ffi::c_void;
 use std::mem::offset_of;
 use std::ops::Deref;
 use std::ptr::{NonNull, eq, null_mut};
+use std::result;
 use std::sync::atomic::{
     AtomicUsize,
     Ordering::{AcqRel, Relaxed},
@@ -74,6 +75,9 @@ struct Side {
 }
 
 struct Ports(*mut Port);
+
+/// What comes of a transfer that is done.
+type Done = Result<()>;
 
 /// Why a transfer was not done at once.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -191,26 +195,22 @@ impl RemoteChannel {
     #[inline(always)]
     pub unsafe fn transfer(&self, end: End, element: *mut c_void, limit: Limit) -> Result<()> {
         // SAFETY: as this function's contract says.
-        match unsafe { self.transfer_at_once(end, element) } {
+        match unsafe { self.at_once(end, element) } {
             Ok(result) => result,
             // SAFETY: as above.
             Err(later) => unsafe { self.transfer_later(end, element, limit, later) },
         }
     }
 
-    /// [`transfer`](Self::transfer), if it neither has to wait nor to let other tasks have their turn. If it has,
+    /// [`transfer`](Self::transfer), up to where it has to wait, or to let other tasks have their turn: then
     /// [`transfer_later`](Self::transfer_later) is the rest of it.
     ///
     /// # Safety
     /// As there.
     #[inline(always)]
-    pub unsafe fn transfer_at_once(
-        &self,
-        end: End,
-        element: *mut c_void,
-    ) -> std::result::Result<Result<()>, Later> {
+    pub unsafe fn at_once(&self, end: End, element: *mut c_void) -> result::Result<Done, Later> {
         match running_task() {
-            Some((scheduler, task)) if scheduler.spend_briefly(task) => return Err(Later::Yields),
+            Some((scheduler, task)) if scheduler.spend(task) => return Err(Later::Yields),
             None if current().is_some() => return Ok(Err(Error::NotInTask)),
             _ => {}
         }
@@ -238,13 +238,10 @@ impl RemoteChannel {
             // SAFETY: as this function's contract says.
             return unsafe { wait_for_remote(self, end, element, limit) };
         }
-        let until_ns = match limit.deadline {
-            Deadline::In(0) => return Err(Error::TimedOut),
-            Deadline::Never => None,
-            // Past the end of the clock is never.
-            Deadline::In(ns) => sys::monotonic_ns().checked_add(ns),
-            Deadline::At(ns) => Some(ns),
-        };
+        if limit.deadline == Deadline::In(0) {
+            return Err(Error::TimedOut);
+        }
+        let until_ns = limit.deadline.by_system_clock();
         // SAFETY: as above.
         let attempt = || unsafe { self.attempt(end, element) };
         let done = self.side(end).parties.wait(until_ns, attempt, || self.is_ready(end));

@@ -6,7 +6,7 @@ use std::ptr::null_mut;
 
 use super::cancellation::uncancelable;
 use super::descriptor::{close, opened};
-use super::errno::{check, last_error};
+use super::errno::{check, is_refusal, last_error};
 use super::error::{Error, Result};
 
 /// A number of a process.
@@ -181,8 +181,8 @@ pub fn signal_child(pid: Pid, fd: Option<c_int>, to_group: bool, signal: c_int) 
             return Ok(());
         }
         match last_error() {
-            // A filter knows the older call. EBADF: the program has closed what is not its.
-            Error::Os(libc::ENOSYS | libc::EPERM | libc::EBADF) => {}
+            // EBADF: the program has closed what is not its. The older call tells of a signal that is none, too.
+            error if is_refusal(error) || error == Error::Os(libc::EBADF) => {}
             error => return Err(error),
         }
     }

@@ -5,7 +5,7 @@ use std::mem::{MaybeUninit, transmute, zeroed};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::cancellation::own_call;
+use super::cancellation::{own_call, uncancelable};
 use super::errno::check;
 use super::error::{Error, Result};
 
@@ -73,7 +73,7 @@ impl Thread {
     /// Waits for its end.
     pub fn join(self) {
         // SAFETY: a thread that is joined once, since this is consumed.
-        own_call(|| unsafe { libc::pthread_join(self.0, null_mut()) });
+        uncancelable(|| unsafe { libc::pthread_join(self.0, null_mut()) });
     }
 }
 

@@ -1,6 +1,7 @@
 //! Deadlines of waits.
 
 use super::clock::Clock;
+use crate::engine::sys;
 
 /// A moment of the scheduler's clock, or a timeout that starts when the call first has to wait: a
 /// call that need not wait reads no clock, and a call that waits several times reads it once.
@@ -27,6 +28,15 @@ impl Deadline {
             *self = Deadline::At(clock.now_ns().saturating_add(ns));
         }
         self.moment_ns()
+    }
+
+    /// The moment by the system's clock, for a thread that runs no scheduler.
+    pub fn by_system_clock(self) -> Option<u64> {
+        match self {
+            // Past the end of the clock is never.
+            Deadline::In(ns) => sys::monotonic_ns().checked_add(ns),
+            others => others.moment_ns(),
+        }
     }
 
     /// The moment, if it is known or has been resolved.

@@ -109,7 +109,7 @@ impl<T> Inner<T> {
     ) -> Result<()> {
         let moved = if may_wait {
             // SAFETY: the slot has an element to send, or is a place for one, and nobody else uses it.
-            match unsafe { self.core.transfer_at_once(end, slot.address()) } {
+            match unsafe { self.core.at_once(end, slot.address()) } {
                 Ok(result) => result,
                 Err(later) => self.wait(end, slot, timeout, later),
             }
