@@ -50,6 +50,7 @@ static void wrong_options_are_refused(void) {
   CHECK_INT(mj_cluster_go(NULL, 0, NULL, NULL, NULL), ==, -EINVAL);
   CHECK_INT(mj_cluster_listen(NULL, NULL, "0", NULL), ==, -EINVAL);
   CHECK_INT(mj_cluster_write_metrics(NULL, NULL, 0, MJ_METRICS_TEXT), ==, -EINVAL);
+  CHECK_INT(mj_cluster_listeners(NULL, NULL, 0), ==, -EINVAL);
 }
 
 static void has_as_many_cores_as_processors_by_default(void) {
@@ -393,6 +394,25 @@ static void its_own_tasks_cannot_wait_for_it(void) {
   run_to_its_end(cluster);
 }
 
+static int is_refused_what_blocks(mj_scheduler* scheduler, size_t core, void* cluster_of) {
+  (void)scheduler;
+  (void)core;
+  calls_what_blocks(*(mj_cluster**)cluster_of);
+  return 0;
+}
+
+static void is_refused_at_the_end(mj_scheduler* scheduler, size_t core, void* cluster_of) {
+  is_refused_what_blocks(scheduler, core, cluster_of);
+}
+
+// Where no scheduler runs on them either.
+static void its_own_threads_cannot_wait_for_it(void) {
+  mj_cluster* cluster = NULL;
+  cluster = mj_cluster_create(&(mj_cluster_options){
+      .cores = 2, .set_up = is_refused_what_blocks, .tear_down = is_refused_at_the_end, .user_data = &cluster});
+  run_to_its_end(cluster);
+}
+
 static void sends_signals(void* argument) {
   (void)argument;
   mj_task_sleep_ms(5);
@@ -560,6 +580,26 @@ static void a_port_is_shared_when_that_is_asked_for(void) {
   for (int i = 0; i < 2; i++) CHECK_INT(mj_cluster_destroy(clusters[i]), ==, 0);
 }
 
+static void its_sockets_are_told(void) {
+  mj_cluster* cluster = new_cluster(2);
+  const mj_service what = {.handler = answers};
+  int port = mj_cluster_listen(cluster, "127.0.0.1", "0", &what);
+  CHECK_INT(mj_cluster_listeners(cluster, NULL, 1), ==, -EINVAL);
+  CHECK_INT(mj_cluster_listeners(cluster, NULL, 0), ==, 2);
+  int fds[3] = {-1, -1, -1};
+  CHECK_INT(mj_cluster_listeners(cluster, fds, 1), ==, 2);  // Of which one has room.
+  CHECK(fds[0] >= 0 && fds[1] == -1);
+  CHECK_INT(mj_cluster_listeners(cluster, fds, 3), ==, 2);
+  CHECK(fds[1] >= 0 && fds[1] != fds[0] && fds[2] == -1);
+  for (int i = 0; i < 2; i++) {
+    struct sockaddr_in address;
+    socklen_t length = sizeof address;
+    CHECK_INT(getsockname(fds[i], (struct sockaddr*)&address, &length), ==, 0);
+    CHECK_INT(ntohs(address.sin_port), ==, port);
+  }
+  CHECK_INT(mj_cluster_destroy(cluster), ==, 0);
+}
+
 // ---- Looking in
 
 static void metrics_are_on_one_page(void) {
@@ -605,6 +645,7 @@ int main(void) {
   RUN(a_stop_before_the_start_holds);
   RUN(a_core_that_stops_stops_the_others);
   RUN(its_own_tasks_cannot_wait_for_it);
+  RUN(its_own_threads_cannot_wait_for_it);
   RUN(one_signal_stops_all);
   RUN(one_runs_it);
   RUN(a_run_ends_without_work);
@@ -613,6 +654,7 @@ int main(void) {
   RUN(connections_at_a_path_are_handed_over);
   RUN(an_address_in_use_is_an_error);
   RUN(a_port_is_shared_when_that_is_asked_for);
+  RUN(its_sockets_are_told);
   RUN(metrics_are_on_one_page);
   return 0;
 }

@@ -396,6 +396,51 @@ static void a_caller_that_is_destroyed_waits_for_the_function(void) {
   CHECK_INT(mj_cluster_destroy(cluster), ==, 0);
 }
 
+static atomic_int returned;
+
+// Of the two whose calls have ended, the one that goes on first ends the run.
+static void calls_and_stops_the_run(void* scheduler) {
+  CHECK_INT(mj_cluster_call(cluster, 1, ends_at_once, NULL, MJ_FOREVER, NULL), ==, 0);
+  returned++;
+  CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
+}
+
+static atomic_int is_kept;
+
+static void waits_for_the_callers(void* unused) {
+  (void)unused;
+  while (!is_kept) usleep(100);
+}
+
+static void is_begun_last(void* unused) {
+  (void)unused;
+  asleep = 1;
+}
+
+// Lets both calls begin, and keeps the callers' thread until they have ended: so their loop finds both in one round.
+static void keeps_its_thread(void* unused) {
+  while (mj_cluster_load(cluster, 1) < 3) mj_task_sleep_ms(1);
+  CHECK_INT(mj_cluster_go(cluster, 1, is_begun_last, unused, NULL), ==, 0);
+  is_kept = 1;
+  while (!asleep) usleep(100);
+}
+
+// For sanitizers: what the call has taken is given up by who destroys the scheduler.
+static void a_call_that_has_ended_is_given_up_with_its_caller(void) {
+  cluster = new_cluster(2);
+  CHECK_INT(mj_cluster_start(cluster), ==, 0);
+  mj_scheduler* scheduler = new_scheduler();
+  done = asleep = returned = is_kept = 0;
+  CHECK_INT(mj_cluster_go(cluster, 1, waits_for_the_callers, NULL, NULL), ==, 0);
+  for (int i = 0; i < 2; i++) CHECK_INT(mj_go(scheduler, calls_and_stops_the_run, scheduler, NULL), ==, 0);
+  CHECK_INT(mj_go(scheduler, keeps_its_thread, NULL, NULL), ==, 0);
+  CHECK_INT(mj_run(scheduler), ==, MJ_RUN_STOPPED);
+  mj_scheduler_destroy(scheduler);
+  CHECK_INT(done, ==, 2);
+  CHECK_INT(returned, ==, 1);
+  join_and_destroy(cluster);
+}
+
 int main(void) {
   RUN(a_call_returns_what_the_function_does);
   RUN(a_function_is_canceled_when_its_time_is_over);
@@ -410,5 +455,6 @@ int main(void) {
   RUN(an_end_at_once_cancels_calls_both_ways);
   RUN(any_task_can_call);
   RUN(a_caller_that_is_destroyed_waits_for_the_function);
+  RUN(a_call_that_has_ended_is_given_up_with_its_caller);
   return 0;
 }

@@ -194,12 +194,55 @@ static void a_child_serves_what_it_accepts(void) {
   unlink(name + 5);
 }
 
+// ---- A caller in the child that no core will answer
+
+static mj_scheduler* of_caller;
+static atomic_int canceled_in;
+
+static int sleeps_until_it_is_canceled(void* unused) {
+  (void)unused;
+  is_called = 1;
+  CHECK_INT(mj_sleep_ns(MJ_FOREVER), ==, -ECANCELED);
+  canceled_in = (int)getpid();
+  return 0;
+}
+
+static void calls_what_sleeps(void* unused) {
+  mj_cluster_call(cluster, 0, sleeps_until_it_is_canceled, unused, MJ_FOREVER, NULL);
+  abort();  // Its scheduler is destroyed meanwhile.
+}
+
+static void stops_when_it_is_called(void* unused) {
+  (void)unused;
+  while (!is_called) mj_task_sleep_ms(1);
+  CHECK_INT(mj_scheduler_stop(of_caller), ==, 0);
+}
+
+static void destroys_its_copy(void) { mj_scheduler_destroy(of_caller); }
+
+// The parent's function has not ended, and never does in the child: who waited for it there would wait for ever.
+static void a_child_does_not_wait_for_what_its_parent_calls(void) {
+  cluster = new_cluster(1);
+  CHECK_INT(mj_cluster_start(cluster), ==, 0);
+  of_caller = new_scheduler();
+  is_called = canceled_in = 0;
+  CHECK_INT(mj_go(of_caller, calls_what_sleeps, NULL, NULL), ==, 0);
+  CHECK_INT(mj_go(of_caller, stops_when_it_is_called, NULL, NULL), ==, 0);
+  CHECK_INT(mj_run(of_caller), ==, MJ_RUN_STOPPED);
+  CHECK_INT(status_of_child(destroys_its_copy), ==, 0);
+  CHECK_INT(canceled_in, ==, 0);
+  mj_scheduler_destroy(of_caller);
+  CHECK_INT(canceled_in, ==, getpid());
+  join_and_destroy(cluster);
+}
+
 int main(void) {
   if (emulated()) {
     fprintf(stderr, "the emulator makes no thread in a child of a process that has several\n");
     return check_skipped;
   }
   RUN(a_child_of_another_thread_has_a_copy);
+  RUN(a_child_does_not_wait_for_what_its_parent_calls);
   // In such a child valgrind takes what the C library has for the other threads for lost.
   if (!under_valgrind() && !under_tsan()) RUN(a_core_goes_on_alone_in_a_child);
   if (!under_valgrind() && !under_tsan()) RUN(a_child_serves_what_it_accepts);

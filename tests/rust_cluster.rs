@@ -6,6 +6,8 @@ mod support;
 mod ending;
 #[path = "rust_cluster/listening.rs"]
 mod listening;
+#[path = "rust_cluster/shortages.rs"]
+mod shortages;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -109,6 +111,13 @@ fn wrong_numbers_of_cores_are_refused() {
     assert_eq!(cluster.spawn(2, || ()).unwrap_err().error, Error::InvalidArgument);
     assert_eq!(cluster.remote(2).unwrap_err(), Error::InvalidArgument);
     assert_eq!((cluster.load(2), cluster.signal()), (0, None));
+}
+
+#[test]
+fn a_builder_is_printed_with_what_was_set() {
+    let builder = Builder::new().cores(2).name("web").pin(true);
+    assert_eq!(format!("{builder:?}"), "Builder { cores: Some(2), name: Some(\"web\"), .. }");
+    assert_eq!(format!("{:?}", Builder::new()), "Builder { cores: None, name: None, .. }");
 }
 
 #[test]
@@ -484,6 +493,64 @@ fn a_call_waits_for_room() {
     cluster.start().unwrap();
     assert_eq!(other.join().unwrap().unwrap(), 7);
     cluster.join().unwrap();
+}
+
+#[test]
+fn a_call_of_a_task_waits_for_room_and_lets_others_run() {
+    let cluster = cluster(2);
+    cluster.remote(1).unwrap().set_limit(1).unwrap();
+    let ((begins, begun), (frees, freed)) = (mpsc::channel(), mpsc::channel::<()>());
+    let keeps = move || {
+        begins.send(()).unwrap();
+        freed.recv().unwrap(); // Blocks its core.
+    };
+    cluster.spawn(1, keeps).unwrap();
+    cluster.start().unwrap();
+    begun.recv().unwrap();
+    cluster.spawn(1, || ()).unwrap(); // Which takes the room.
+    let (there, (sender, answer)) = (cluster.clone(), mpsc::channel());
+    cluster.spawn(0, move || sender.send(there.call(1, || 7)).unwrap()).unwrap();
+    cluster.spawn(0, move || frees.send(()).unwrap()).unwrap(); // Behind the one that waits.
+    assert!(matches!(answer.recv(), Ok(Ok(7))));
+    cluster.join().unwrap();
+}
+
+#[test]
+fn a_call_that_cannot_wait_says_so_and_leaves_nothing_behind() {
+    let cluster = cluster(2);
+    cluster.start().unwrap();
+    let (drops, (sender, told)) = (Drops::default(), mpsc::channel());
+    // In a destructor that unwinding calls, and in a task that is canceled or late, and not unwound.
+    for which in 0..3 {
+        let (there, guard, sender) = (cluster.clone(), drops.guard(), sender.clone());
+        let call = move || {
+            let sleeps = move || {
+                let _guard = guard;
+                task::sleep(HOUR).unwrap();
+            };
+            sender.send(there.call(1, sleeps)).unwrap();
+        };
+        let body = move || match which {
+            0 => {
+                let mut call = Some(call);
+                let _calls = support::OnDrop(|| call.take().unwrap()());
+                panic!("on purpose");
+            }
+            1 => {
+                task::current().unwrap().cancel();
+                task::no_unwind(call);
+            }
+            _ => task::timeout(5 * MS, || task::no_unwind(call)).unwrap(),
+        };
+        cluster.spawn(0, body).unwrap();
+        let expected = [Error::Unwinding, Error::Canceled, Error::TimedOut][which];
+        match told.recv().unwrap() {
+            Err(JoinError::Failed(error)) => assert_eq!(error, expected),
+            other => panic!("{other:?} for {expected:?}"),
+        }
+    }
+    cluster.join().unwrap(); // It would take an hour.
+    assert_eq!(drops.count(), 3);
 }
 
 // ---- all cores at once

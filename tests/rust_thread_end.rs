@@ -5,7 +5,7 @@ mod support;
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
@@ -13,7 +13,7 @@ use std::thread::{self, LocalKey};
 use std::time::Duration;
 
 use majjen::{Scheduler, task};
-use support::{HOUR, OnDrop, run_for_a_moment, scheduler};
+use support::{HOUR, OnDrop, in_child, run_for_a_moment, scheduler};
 
 /// What has become of a thread-local and of the task that has lent it.
 #[derive(Default)]
@@ -215,22 +215,6 @@ fn and_only_tasks_that_have_begun_are_ended() {
 }
 
 // ---- tasks that cannot be unwound, and other ends of a process: each in a process of its own
-
-const CHILD: &str = "MAJJEN_TEST_THREAD_END";
-
-/// Runs a function in a process of its own, which ends with 3 if the function returns. `None` in
-/// that process, which does not return from here.
-fn in_child(test: &str, body: impl FnOnce()) -> Output {
-    if std::env::var_os(CHILD).is_some() {
-        body();
-        std::process::exit(3);
-    }
-    Command::new(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture", "--test-threads=1"])
-        .env(CHILD, "")
-        .output()
-        .unwrap()
-}
 
 /// The process has ended itself, and has said why.
 fn is_aborted(output: &Output) {

@@ -120,15 +120,27 @@ static void* joins_cluster(void* has_ended) {
   return NULL;
 }
 
+// One that cannot hold signals off does not begin. When it can, it does.
+static void* runs_cluster(void* has_ended) {
+  int result = mj_cluster_run(swept_cluster, 0);
+  CHECK_ALLOWED(result);
+  if (result < 0 && mj_cluster_join(swept_cluster) == -EINVAL) {
+    fault.length = 0;
+    CHECK_INT(mj_cluster_run(swept_cluster, 0), ==, 0);
+  }
+  __atomic_store_n((bool*)has_ended, true, __ATOMIC_RELEASE);
+  return NULL;
+}
+
 // A cluster that does not end for a reason that it has logged loses its tasks; any other one has 5 s. Where nothing has
 // failed, the tasks are given the time that they need beside other load: they end by themselves.
-static void end_of_cluster(void) {
+static void end_of_cluster(void* (*joins)(void*)) {
   bool has_ended = false;
   pthread_t joiner;
   const uint64_t grace_ns = fault.failed > 0 ? 20000000 : UINT64_C(4000000000);
   CHECK_INT(mj_cluster_stop(swept_cluster, grace_ns), ==, 0);
   is_spared = true;
-  CHECK_INT(pthread_create(&joiner, NULL, joins_cluster, &has_ended), ==, 0);
+  CHECK_INT(pthread_create(&joiner, NULL, joins, &has_ended), ==, 0);
   is_spared = false;
   for (int ms = 0; !__atomic_load_n(&has_ended, __ATOMIC_ACQUIRE); ms++) {
     usleep(1000);
@@ -136,6 +148,7 @@ static void end_of_cluster(void) {
     if (stalls || ms == 5000) {
       if (!stalls) CHECK(fault.failed > 0 && error_lines > 0);
       for (int i = 0; i < 2; i++) CHECK_INT(mj_cluster_stop(swept_cluster, 0), ==, 0);
+      if (joins == runs_cluster) fault.length = 0;  // It begins when there is memory, and ends then.
       break;
     }
   }
@@ -151,7 +164,7 @@ static void make_one_of_all_cores(void) {
 }
 
 // Makes a cluster, has it used until its end, and looks that nothing is left.
-static void sweep_cluster(size_t cores, void (*use)(void)) {
+static void sweep_cluster(size_t cores, void (*use)(void), void* (*joins)(void*)) {
   // A cluster is made of threads.
   if (fault.call == PTHREAD_CREATE) fault.harmless = false;
   of_cluster_accepted = of_cluster_begun = of_cluster_answered = groups_made = 0;
@@ -163,7 +176,7 @@ static void sweep_cluster(size_t cores, void (*use)(void)) {
     only_these_threads_are_left(threads);
   } else {
     use();
-    end_of_cluster();
+    end_of_cluster(joins);
     CHECK_INT(mj_cluster_destroy(swept_cluster), ==, 0);
     only_these_threads_are_left(threads);
     for (unsigned i = 0; i < groups_made; i++) {
@@ -191,10 +204,10 @@ static void use_cluster(mj_scheduler** scheduler) {
   struct itimerval tenth = {{0, 100000}, {0, 100000}}, never = {{0, 0}, {0, 0}};
   int threads = threads_of_this_process();
   make_one_of_all_cores();
-  only_these_threads_are_left(threads);  // Those that follow are counted.
+  only_these_threads_are_left(threads);  // Else the next count might have one of them.
   alarms = 0;
   setitimer(ITIMER_REAL, &tenth, NULL);
-  sweep_cluster(CORES, give_work_and_connect);
+  sweep_cluster(CORES, give_work_and_connect, joins_cluster);
   only_these_threads_are_left(threads);
   setitimer(ITIMER_REAL, &never, NULL);
 }
@@ -221,7 +234,32 @@ static void lose_a_core(void) {
 
 static void use_cluster_that_loses_a_core(mj_scheduler** scheduler) {
   (void)scheduler;
-  sweep_cluster(2, lose_a_core);
+  sweep_cluster(2, lose_a_core, joins_cluster);
+}
+
+static bool are_signals_held_off(void) {
+  struct sigaction now[2];
+  CHECK_INT(sigaction(SIGINT, NULL, &now[0]), ==, 0);
+  CHECK_INT(sigaction(SIGTERM, NULL, &now[1]), ==, 0);
+  CHECK((now[0].sa_handler == SIG_DFL) == (now[1].sa_handler == SIG_DFL));
+  return now[0].sa_handler != SIG_DFL;
+}
+
+static void is_begun_behind_signals(void* unused) {
+  CHECK(are_signals_held_off());
+  is_begun(unused);
+}
+
+static void give_to_one(void) {
+  int result = mj_cluster_go(swept_cluster, 0, is_begun_behind_signals, NULL, is_begun);
+  call_is_allowed(result);
+  if (result == 0) of_cluster_accepted++;
+}
+
+static void run_cluster(mj_scheduler** scheduler) {
+  (void)scheduler;
+  sweep_cluster(1, give_to_one, runs_cluster);
+  CHECK(!are_signals_held_off());
 }
 
 #endif  // CLUSTERS_H

@@ -903,6 +903,7 @@ static const scenario scenarios[] = {
     {"records", ask_for_records, record_and_write, remove_records, false},
     {"clusters", NULL, use_cluster, NULL, false},
     {"a core that stops", NULL, use_cluster_that_loses_a_core, NULL, false},
+    {"a cluster that is run", NULL, run_cluster, NULL, false},
     {"the guide's server", listens, serve, close_server, true},
 };
 enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0] };

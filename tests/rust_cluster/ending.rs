@@ -328,3 +328,30 @@ fn a_child_is_told_that_it_is_the_parents() {
     drop(cluster);
     assert_eq!(drops.count(), 2);
 }
+
+#[test]
+fn a_child_leaves_one_that_was_not_started_to_its_parent() {
+    let (drops, ran) = (Drops::default(), Drops::default());
+    let (kept, guard) = (drops.guard(), ran.guard());
+    let cluster = Builder::new().cores(2).set_up(move |_, _| {
+        let _kept = &kept;
+        Ok(())
+    });
+    let cluster = cluster.build().unwrap();
+    cluster.spawn(1, move || drop(guard)).unwrap();
+    // SAFETY: the child calls what may be called there, and ends.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        drop(cluster); // What its functions have captured is the parent's too.
+        // SAFETY: no preconditions.
+        unsafe { libc::_exit(if drops.count() + ran.count() == 0 { 0 } else { 1 }) };
+    }
+    let mut status = 0;
+    // SAFETY: the address is good.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!(status, 0);
+    cluster.start().unwrap();
+    cluster.join().unwrap();
+    drop(cluster);
+    assert_eq!((drops.count(), ran.count()), (1, 1));
+}

@@ -142,6 +142,30 @@ fn what_waits_in_a_queue_is_served_at_the_end() {
 }
 
 #[test]
+fn a_connection_whose_task_has_had_no_turn_is_closed() {
+    let (cluster, served) = (cluster(1), Arc::new(AtomicUsize::new(0)));
+    let count = served.clone();
+    let handler = move |_: net::TcpStream| _ = count.fetch_add(1, SeqCst);
+    let address = cluster.listen("127.0.0.1:0", handler).unwrap();
+    let mut client = dial(address);
+    let there = cluster.clone();
+    let stops = move || {
+        // Its own, and the connection, whose task is ready behind this one.
+        while there.load(0) < 2 {
+            task::yield_now().unwrap();
+        }
+        there.remote(0).unwrap().stop().unwrap();
+    };
+    cluster.spawn(0, stops).unwrap();
+    cluster.start().unwrap();
+    cluster.join().unwrap();
+    assert_eq!((served.load(SeqCst), cluster.load(0)), (0, 0));
+    client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let read = client.read(&mut [0]).map_err(|error| error.kind());
+    assert!(matches!(read, Ok(0) | Err(ErrorKind::ConnectionReset)), "{read:?}");
+}
+
+#[test]
 fn handlers_are_dropped_once_with_the_end() {
     let (cluster, drops) = (cluster(2), Drops::default());
     let handler = |guard| {

@@ -33,6 +33,7 @@ const NOT_STATIC: &[(&str, &str)] = &[("signals_copies", "it opens the library a
 /// Programs that are not linked without shared libraries, and why.
 const NOT_STANDALONE: &[(&str, &str)] = &[
     ("alloc_free_paths", "it stands in front of the shared C library's malloc"),
+    ("cluster_memory", "it stands in front of the shared C library's malloc"),
     ("cxx_opened", "it opens a shared library"),
     ("log_memory", "it has a malloc of its own"),
     ("metrics_truth", "it stands in front of the shared C library's malloc"),

@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::process::{Command, Output};
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
@@ -104,4 +105,19 @@ pub fn in_a_task<T: 'static>(body: impl FnOnce() -> T + 'static) -> T {
         Err(JoinError::Panicked(panic)) => panic.resume(),
         Err(error) => panic!("{error}"),
     }
+}
+
+/// Runs a function in a process of its own, which ends with 3 if the function returns. That
+/// process does not return from here.
+pub fn in_child(test: &str, body: impl FnOnce()) -> Output {
+    const CHILD: &str = "MAJJEN_TEST_CHILD";
+    if std::env::var_os(CHILD).is_some() {
+        body();
+        std::process::exit(3);
+    }
+    Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD, "")
+        .output()
+        .unwrap()
 }

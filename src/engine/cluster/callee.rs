@@ -2,9 +2,9 @@
 
 use std::ffi::c_void;
 use std::ptr::{NonNull, null};
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use super::call_block::{BEGUN, Call, OfCall, forget};
+use super::call_block::{BEGUN, Call, LEFT, OfCall, forget};
 use super::messages::WORDS;
 use crate::engine::context::sanitizer;
 use crate::engine::scheduler::{Post, Scheduler, current, defer, exit, running_task};
@@ -34,7 +34,8 @@ pub unsafe fn start(scheduler: &Scheduler, post: NonNull<Post>) -> Result<()> {
             Err(error) if this.turn.compare_exchange(BEGUN, 0, AcqRel, Acquire).is_ok() => {
                 return Err(error);
             }
-            Err(_) => {}
+            // It was left meanwhile, which the caller is told: nothing has begun.
+            Err(_) => this.turn.store(LEFT, Relaxed),
         }
     }
     // SAFETY: the other side's.

@@ -20,6 +20,7 @@ use crate::engine::time::Deadline;
 /// The task that waits for signals.
 struct Waiter {
     cluster: *const Cluster,
+    set: SignalSet,
     grace_ns: u64,
     /// Whether it has started the cluster.
     started: *const Cell<Result<()>>,
@@ -50,7 +51,8 @@ impl Cluster {
         scheduler.set_name(b"cluster");
         scheduler.hold(null());
         let started = Cell::new(Err(Error::Disconnected));
-        let waiter = Waiter { cluster: self, grace_ns, started: &started };
+        let set = SignalSet::of([libc::SIGINT, libc::SIGTERM])?;
+        let waiter = Waiter { cluster: self, set, grace_ns, started: &started };
         let (task, _) = scheduler.spawn_with(wait_for_signals, waiter, &WORDS)?;
         task.set_name(b"signals");
         scheduler.set_daemon(task, true);
@@ -102,34 +104,32 @@ unsafe fn let_go(_: NonNull<Message>) {
 /// Called by the core, with a [`Waiter`], whose cluster is there while its thread runs it.
 unsafe extern "C-unwind" fn wait_for_signals(_scheduler: *mut c_void, state: *mut c_void) {
     // SAFETY: as this function's contract says.
-    let Waiter { cluster, grace_ns, started } = unsafe { &*state.cast::<Waiter>() };
+    let Waiter { cluster, set, grace_ns, started } = unsafe { &*state.cast::<Waiter>() };
     // SAFETY: as above; the cell is that of the call that runs this.
     let (cluster, started) = unsafe { (&**cluster, &**started) };
     let Some(scheduler) = current() else { return };
     let unlimited = Limit::uninterrupted(Deadline::Never);
-    if let Ok(set) = SignalSet::of([libc::SIGINT, libc::SIGTERM]) {
-        // From here on they do not end the process: before the cluster begins.
-        let mut come = wait_for_signal(set, Limit::uninterrupted(Deadline::In(0)));
-        let can_wait = come.map_or_else(|error| error == Error::TimedOut, |_| true);
-        started.set(match come {
-            Err(error) if !can_wait => Err(error),
-            _ => cluster.start(),
-        });
-        match started.get() {
-            Ok(()) => cluster.give_up_makers_hold(),
-            Err(_) => scheduler.let_go(),
-        }
-        loop {
-            match come {
-                Ok(signal) => {
-                    let _ = cluster.signal.compare_exchange(0, signal.number, Relaxed, Relaxed);
-                    cluster.stop(*grace_ns);
-                }
-                Err(Error::TimedOut) => {}
-                Err(_) => break, // It is canceled: all cores have ended.
+    // From here on they do not end the process: before the cluster begins.
+    let mut come = wait_for_signal(*set, Limit::uninterrupted(Deadline::In(0)));
+    let can_wait = come.map_or_else(|error| error == Error::TimedOut, |_| true);
+    started.set(match come {
+        Err(error) if !can_wait => Err(error),
+        _ => cluster.start(),
+    });
+    match started.get() {
+        Ok(()) => cluster.give_up_makers_hold(),
+        Err(_) => scheduler.let_go(),
+    }
+    loop {
+        match come {
+            Ok(signal) => {
+                let _ = cluster.signal.compare_exchange(0, signal.number, Relaxed, Relaxed);
+                cluster.stop(*grace_ns);
             }
-            come = wait_for_signal(set, unlimited);
+            Err(Error::TimedOut) => {}
+            Err(_) => break, // It is canceled: all cores have ended.
         }
+        come = wait_for_signal(*set, unlimited);
     }
     let _ = exit(); // In a task.
 }

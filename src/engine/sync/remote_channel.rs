@@ -40,7 +40,7 @@ use std::ffi::c_void;
 use std::mem::offset_of;
 use std::ops::Deref;
 use std::ptr::{NonNull, eq, null_mut};
-use std::result;
+use std::result::Result as StdResult;
 use std::sync::atomic::{
     AtomicUsize,
     Ordering::{AcqRel, Relaxed},
@@ -75,9 +75,6 @@ struct Side {
 }
 
 struct Ports(*mut Port);
-
-/// What comes of a transfer that is done.
-type Done = Result<()>;
 
 /// Why a transfer was not done at once.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -208,7 +205,7 @@ impl RemoteChannel {
     /// # Safety
     /// As there.
     #[inline(always)]
-    pub unsafe fn at_once(&self, end: End, element: *mut c_void) -> result::Result<Done, Later> {
+    pub unsafe fn at_once(&self, end: End, element: *mut c_void) -> StdResult<Result<()>, Later> {
         match running_task() {
             Some((scheduler, task)) if scheduler.spend(task) => return Err(Later::Yields),
             None if current().is_some() => return Ok(Err(Error::NotInTask)),

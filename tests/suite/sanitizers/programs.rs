@@ -42,6 +42,7 @@ const THREAD: &[Sanitizer] = &[Sanitizer::Thread];
 const LEFT_OUT: &[LeftOut] = &[
     // These replace malloc or vsnprintf, as the sanitizers do.
     LeftOut::with_all("alloc_free_paths", BOTH),
+    LeftOut::with_all("cluster_memory", BOTH),
     LeftOut::with_all("log_format", BOTH),
     LeftOut::with_all("log_memory", BOTH),
     LeftOut::with_all("metrics_truth", BOTH),
