@@ -5,6 +5,7 @@
 #include "log_lines.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
@@ -12,6 +13,7 @@
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int threads_of_this_process(void) {
@@ -381,6 +383,50 @@ static void a_core_that_stops_stops_the_others(void) {
   CHECK_INT(canceled, ==, 1);
 }
 
+// As a handler does whose client has gone.
+static void writes_to_nobody(void* unused) {
+  int fds[2], status;
+  (void)unused;
+  CHECK_INT(pipe2(fds, O_CLOEXEC), ==, 0);
+  close(fds[0]);
+  CHECK(write(fds[1], "x", 1) == -1 && errno == EPIPE);
+  close(fds[1]);
+  // What it starts has neither a handler nor the signal blocked.
+  const char* const kills_itself[] = {"sh", "-c", "kill -PIPE $$", NULL};
+  mj_process* process = mj_process_spawn(kills_itself, NULL);
+  CHECK(process != NULL);
+  CHECK_INT(mj_process_wait(process, &status, MJ_FOREVER), ==, 0);
+  CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGPIPE);
+  CHECK_INT(mj_process_end(process, 0, &status), ==, 0);
+}
+
+static int writes_in_its_set_up(mj_scheduler* scheduler, size_t core, void* unused) {
+  (void)scheduler;
+  (void)core;
+  (void)unused;
+  int fds[2];
+  CHECK_INT(pipe2(fds, O_CLOEXEC), ==, 0);
+  close(fds[0]);
+  CHECK(write(fds[1], "x", 1) == -1 && errno == EPIPE);
+  close(fds[1]);
+  return 0;
+}
+
+static void a_write_that_nobody_reads_is_an_error(void) {
+  struct sigaction before, after;
+  CHECK_INT(sigaction(SIGPIPE, NULL, &before), ==, 0);
+  CHECK(before.sa_handler == SIG_DFL);
+  mj_cluster_options options = {.cores = 2, .set_up = writes_in_its_set_up};
+  mj_cluster* cluster = mj_cluster_create(&options);
+  CHECK(cluster != NULL);
+  for (size_t core = 0; core < 2; core++) {
+    CHECK_INT(mj_cluster_go(cluster, core, writes_to_nobody, NULL, NULL), ==, 0);
+  }
+  run_to_its_end(cluster);
+  CHECK_INT(sigaction(SIGPIPE, NULL, &after), ==, 0);
+  CHECK(after.sa_handler == SIG_DFL);
+}
+
 static void calls_what_blocks(void* argument) {
   mj_cluster* cluster = argument;
   CHECK_INT(mj_cluster_join(cluster), ==, -EBUSY);
@@ -644,6 +690,7 @@ int main(void) {
   RUN(a_third_stop_leaves_tasks);
   RUN(a_stop_before_the_start_holds);
   RUN(a_core_that_stops_stops_the_others);
+  RUN(a_write_that_nobody_reads_is_an_error);
   RUN(its_own_tasks_cannot_wait_for_it);
   RUN(its_own_threads_cannot_wait_for_it);
   RUN(one_signal_stops_all);

@@ -385,6 +385,10 @@ static int never_ready(const char* how) {
   if (strcmp(how, "ends") == 0) return 3;
   if (strcmp(how, "crashes") == 0) raise(SIGKILL);
   if (strcmp(how, "stubborn") == 0) signal(SIGTERM, SIG_IGN);
+  if (strcmp(how, "late") == 0) {
+    usleep(100000);
+    CHECK_INT(mj_notify("READY=1"), ==, 1);
+  }
   if (strcmp(how, "wrong") == 0) {
     // Another process says it, and it says something else.
     CHECK_INT(mj_notify("READY=0\nXREADY=1\nREADY=1 \nSTATUS=READY=1"), ==, 0);
@@ -476,6 +480,37 @@ static void cancels(void) {
 static void a_cancellation_ends_the_new_one(void) {
   given[0] = raw_listener();
   in_a_task(cancels);
+  CHECK_INT(close(given[0]), ==, 0);
+}
+
+static pid_t hands_over;  // the process that does
+
+static void hands_over_to_one_that_is_late(void* argument) {
+  (void)argument;
+  mj_process* process = NULL;
+  int result = hand_over(LIST(self, "never ready", "late"), LONG_NS, &process);
+  CHECK_INT(result, ==, getpid() == hands_over ? 0 : -ECHILD);
+  if (result == 0) end_by(process, SIGTERM);
+}
+
+// The child goes on with the run when the new process has said that it is ready, and before its parent does.
+static void forks_meanwhile(void* argument) {
+  (void)argument;
+  CHECK_INT(mj_sleep_ns(20 * MS), ==, 0);
+  pid_t child = fork();
+  if (child == 0) usleep(500000);
+  else check_ended_well(child);
+}
+
+static void a_child_does_not_take_what_its_parent_is_told(void) {
+  given[0] = raw_listener();
+  hands_over = getpid();
+  scheduler = new_scheduler();
+  CHECK_INT(mj_go(scheduler, hands_over_to_one_that_is_late, NULL, NULL), ==, 0);
+  CHECK_INT(mj_go(scheduler, forks_meanwhile, NULL, NULL), ==, 0);
+  CHECK_INT(mj_run(scheduler), ==, 0);
+  mj_scheduler_destroy(scheduler);
+  if (getpid() != hands_over) _exit(0);
   CHECK_INT(close(given[0]), ==, 0);
 }
 
@@ -687,6 +722,7 @@ int main(int argc, char** argv) {
   RUN(the_new_process_has_what_it_is_given_and_nothing_else);
   RUN(one_that_does_not_come_up_changes_nothing);
   RUN(a_cancellation_ends_the_new_one);
+  if (!under_tsan()) RUN(a_child_does_not_take_what_its_parent_is_told);
   RUN(a_scheduler_may_be_destroyed_meanwhile);
   RUN(mistakes_start_nothing);
   RUN(a_service_manager_is_told);

@@ -22,7 +22,9 @@ use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::to_name;
 
 /// Makes a cluster: schedulers as of mj_scheduler_create(), each on a thread of its own, so that a program uses all
-/// processors. Tasks stay on their core, with errno, thread-local variables and the locks of other libraries; what
+/// processors. On these threads SIGPIPE has no effect while the cluster runs, unless the program has set an action for
+/// it, as in a run of setup_scheduler_with_epoll(); stack overflows are reported if `set_up` asks for it, by
+/// mj_scheduler_set_overflow_report(). Tasks stay on their core, with errno, thread-local variables and the locks of other libraries; what
 /// crosses is work that has not begun: mj_cluster_go(), mj_cluster_listen(). The threads are there when this returns,
 /// and wait for mj_cluster_start() or mj_cluster_run(); what the cores are given before waits with them. They have the
 /// caller's signal mask. `options` may be NULL: all cores, and nothing else. Callable from any thread. Does not

@@ -133,7 +133,7 @@ impl Child {
 
     /// Looks whether it has ended.
     fn look(&self) -> State {
-        if self.parent != this_process() {
+        if !self.is_of_this_process() {
             self.state.set(State::Lost);
         }
         if self.state.get() == State::Runs {
@@ -218,9 +218,14 @@ impl Child {
         Err(Error::NoSuchTask)
     }
 
+    /// False in a child of fork(), whose parent's it is.
+    pub(super) fn is_of_this_process(&self) -> bool {
+        self.parent == this_process()
+    }
+
     /// Whether it is in the system's list of processes, and this process's.
     fn is_known(&self) -> bool {
-        self.parent == this_process() && sys::look_at_child(self.pid, false) != Look::Unknown
+        self.is_of_this_process() && sys::look_at_child(self.pid, false) != Look::Unknown
     }
 
     /// Ends it: SIGTERM, and after the grace SIGKILL. Then it has been waited for, and is released. Of what may
@@ -271,7 +276,7 @@ impl Child {
     /// Whether it is still to end. It stays in the system's list of processes.
     fn runs(&self) -> bool {
         self.state.get() == State::Runs
-            && self.parent == this_process()
+            && self.is_of_this_process()
             && sys::look_at_child(self.pid, false) == Look::Runs
     }
 

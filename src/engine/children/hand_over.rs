@@ -53,7 +53,7 @@ pub unsafe fn hand_over(
     tell_of_reload(format_args!("RELOADING=1\nMONOTONIC_USEC={}", sys::monotonic_ns() / 1000));
     let ready = until_ready(&tended.0, end_ns);
     // SAFETY: alive until it is ended below, or by who gets it.
-    let pid = unsafe { (*child).pid() };
+    let (pid, is_own) = unsafe { ((*child).pid(), (*child).is_of_this_process()) };
     drop(tended);
     match ready {
         Ok(()) => {
@@ -64,6 +64,9 @@ pub unsafe fn hand_over(
         Err(error) => {
             // SAFETY: as above.
             let ended = unsafe { Child::end(child, GRACE_NS) };
+            if !is_own {
+                return Err(error); // This is a child of fork(), and its parent goes on.
+            }
             tell_of_reload(format_args!("READY=1"));
             let why: &dyn Display = match error {
                 Error::NoSuchTask => &"it has ended before it was ready",
@@ -156,7 +159,8 @@ fn until_ready(child: &Child, end_ns: u64) -> Result<()> {
     let hearing = child.pipes.get(HEARING)?;
     let mut polls = [poll(hearing), poll(child.fd.unwrap_or(-1))];
     loop {
-        let is_ready = hears_ready(child, hearing);
+        // A child of fork() has the same socket, and must not take what its parent waits for.
+        let is_ready = child.is_of_this_process() && hears_ready(child, hearing);
         if let Some(status) = child.status() {
             return Err(status.err().unwrap_or(Error::NoSuchTask));
         }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::ptr::{from_ref, null_mut};
 
 use super::object::{Cluster, Core};
+use crate::engine::process::signals::Guard;
 use crate::engine::scheduler::Scheduler;
 use crate::engine::sys::{self, Result, TruncatingWriter, until_nul};
 use crate::engine::task::Name;
@@ -71,8 +72,12 @@ fn name_of(cluster: &Cluster, core: &Core) -> Name {
 /// Runs the scheduler, and waits until the others run no more.
 fn run(core: &Core) {
     let cluster = core.cluster();
+    // A write to a connection that has gone is an error, and does not end the process: handlers that were written for
+    // one scheduler of an application rely on that.
+    let without_signals_of_pipes = core.remote().and_then(Guard::of_pipes);
     // SAFETY: on the core's thread, after `create`.
-    if let Err(error) = unsafe { (cluster.kind.run)(core) } {
+    let run = |_: &Guard| unsafe { (cluster.kind.run)(core) };
+    if let Err(error) = without_signals_of_pipes.as_ref().map_err(|error| *error).and_then(run) {
         cluster.fail(error);
     }
     let has_others = cluster.is_of_this_process(); // And is no child of fork().

@@ -1,5 +1,5 @@
 //! The signals of the application preset: while it runs, SIGINT and SIGTERM stop it, and SIGPIPE has
-//! no effect on its thread.
+//! no effect on its thread. The latter is so on the threads of a cluster, too.
 //!
 //! All by handlers, which exec() takes away: no signal is blocked, since a mask would be inherited by
 //! the threads and programs that a task starts. A handler decides what is meant: a signal that is not
@@ -28,11 +28,20 @@ pub struct Guard {
 impl Guard {
     /// Handles those signals whose action is SIG_DFL. The guard must stay on this thread.
     pub fn new(remote: &Remote) -> Result<Guard> {
+        Guard::of(&SIGNALS, remote)
+    }
+
+    /// [`new`](Self::new) for SIGPIPE alone.
+    pub fn of_pipes(remote: &Remote) -> Result<Guard> {
+        Guard::of(&[SIGPIPE], remote)
+    }
+
+    fn of(signals: &[c_int], remote: &Remote) -> Result<Guard> {
         let place = Place::take()?;
         let remote = remote.clone();
         place.begin_run(&remote);
         let mut used = 0;
-        for signal in SIGNALS {
+        for &signal in signals {
             // Before there is the handler, which a signal may call at once.
             place.want(bit(signal));
             if handler::begin_use(signal, For::Run) == Ok(true) {
