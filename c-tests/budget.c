@@ -22,9 +22,11 @@ static mj_mutex *free_mutex, *locked_mutex;
 static mj_sem *permits, *no_permits;
 static mj_waitgroup *none_left, *some_left;
 static mj_group *no_members, *full_group;
+static mj_process* ended_child;
 static mj_task_id ended_task, sleeping_task;
 
 static uint64_t number;
+static int status;
 static char text[32], *found;
 static struct sockaddr_in address = {.sin_family = AF_INET};
 static struct iovec part = {text, 1};
@@ -87,7 +89,8 @@ static int does_nothing(void* argument) { return argument != NULL; }
   X(mutex_lock, locks(), 0)                                                         \
   X(sem_acquire, mj_sem_acquire(permits, 1, LONG_NS), 0)                            \
   X(waitgroup_wait, mj_waitgroup_wait(none_left, LONG_NS), 0)                       \
-  X(group_wait, mj_group_wait(no_members, LONG_NS), 0)
+  X(group_wait, mj_group_wait(no_members, LONG_NS), 0)                              \
+  X(process_wait, mj_process_wait(ended_child, &status, LONG_NS), 0)
 
 #define CALLS_THAT_WAIT(X)                                                          \
   X(read_none, mj_read(empty[0], text, 1, 0), -ETIMEDOUT)                           \
@@ -207,6 +210,9 @@ static void open_all(void) {
   no_members = mj_group_create(scheduler, 0);
   full_group = mj_group_create(scheduler, 1);
   CHECK_INT(mj_group_go(full_group, waits_as_member, NULL, LONG_NS), ==, 0);
+  ended_child = mj_process_spawn((const char* const[]){"true", NULL}, NULL);
+  CHECK(ended_child != NULL);
+  CHECK_INT(mj_process_wait(ended_child, NULL, LONG_NS), ==, 0);
   CHECK_INT(mj_go(scheduler, has_turns, NULL, NULL), ==, 0);
   CHECK_INT(mj_go(scheduler, ends, NULL, &ended_task), ==, 0);
   CHECK_INT(mj_go(scheduler, waits_with_a_mutex, NULL, &sleeping_task), ==, 0);
@@ -216,6 +222,7 @@ static void open_all(void) {
 
 static void close_all(void) {
   is_over = true;
+  CHECK_INT(mj_process_end(ended_child, 0, NULL), ==, 0);
   CHECK_INT(mj_scheduler_cancel(scheduler, sleeping_task), ==, 0);
   CHECK_INT(mj_task_join(sleeping_task, LONG_NS), ==, 0);
   CHECK_INT(mj_group_end(full_group, 0), ==, 0);

@@ -1,6 +1,7 @@
 // Listening, accepting and connecting.
 #define _GNU_SOURCE
 #include "check.h"
+#include "child.h"
 #include "io.h"
 #include "log_lines.h"
 
@@ -367,6 +368,61 @@ static int connects_by_path(call* self) {
                     self->timeout_ns);
 }
 
+// ---- A fork while it is tried ----
+
+static struct {
+  pid_t parent;
+  int listener, waits_in_its_queue[2];
+  struct sockaddr_in address;
+} refused;
+
+static void is_refused(void* dials) {
+  int result;
+  if (dials == NULL) {
+    int fd = new_socket(true);
+    result = mj_connect(fd, (struct sockaddr*)&refused.address, sizeof refused.address, LONG_NS);
+    close(fd);
+  } else {
+    char port[8];
+    snprintf(port, sizeof port, "%d", ntohs(refused.address.sin_port));
+    result = mj_dial("127.0.0.1", port, LONG_NS);
+  }
+  CHECK_INT(result, ==, getpid() == refused.parent ? -ECONNREFUSED : -ECONNABORTED);
+}
+
+// Nobody listens any more, which the child is told of first.
+static void forks_meanwhile(void* unused) {
+  (void)unused;
+  CHECK_INT(mj_sleep_ns(20000000), ==, 0);
+  pid_t child = fork();
+  close(refused.listener);
+  if (child != 0) CHECK_INT(status_of(child), ==, 0);
+}
+
+static void fork_while(void* dials) {
+  refused.parent = getpid();
+  refused.listener = new_socket(false);
+  CHECK_INT(listen(refused.listener, 0), ==, 0);
+  refused.address = address_of(refused.listener);
+  refused.address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  for (int i = 0; i < 2; i++) {
+    refused.waits_in_its_queue[i] = new_socket(true);
+    connect(refused.waits_in_its_queue[i], (struct sockaddr*)&refused.address, sizeof refused.address);
+  }
+  mj_scheduler* scheduler = new_scheduler();
+  CHECK_INT(mj_go(scheduler, is_refused, dials, NULL), ==, 0);
+  CHECK_INT(mj_go(scheduler, forks_meanwhile, NULL, NULL), ==, 0);
+  CHECK_INT(mj_run(scheduler), ==, 0);
+  if (getpid() != refused.parent) _exit(0);
+  mj_scheduler_destroy(scheduler);
+  for (int i = 0; i < 2; i++) close(refused.waits_in_its_queue[i]);
+}
+
+static void a_child_leaves_the_reason_to_its_parent(void) {
+  fork_while(NULL);
+  fork_while(&refused);
+}
+
 static void sockets_with_paths(void) {
   char directory[] = "/tmp/majjen-io-XXXXXX", path[128];
   CHECK(mkdtemp(directory) != NULL);
@@ -419,5 +475,6 @@ int main(void) {
   RUN_BY_BOTH_CLOCKS(connecting);
   RUN_BY_BOTH_CLOCKS(a_connection_that_takes_time);
   RUN_IN_TASK(sockets_with_paths);
+  if (!under_tsan()) RUN(a_child_leaves_the_reason_to_its_parent);
   return 0;
 }

@@ -328,6 +328,8 @@ static void all_who_wait_are_told(void) {
   told = 0;
   shared = shell("exec sleep 100", NULL);
   CHECK_INT(mj_process_kill(shared, SIGSTOP), ==, 0);  // So that it ends when all have begun.
+  siginfo_t info;
+  CHECK_INT(waitid(P_PID, (id_t)mj_process_pid(shared), &info, WSTOPPED | WNOWAIT), ==, 0);
   for (int i = 0; i < 3; i++) add_task(scheduler, waits_too, NULL);
   CHECK_INT(mj_yield(), ==, 0);
   add_task(scheduler, ends_once, NULL);

@@ -1142,6 +1142,8 @@ int mj_accept(int listener,
 // still the caller's:
 //   -ETIMEDOUT  not in time: the attempt goes on, and another call waits for its end
 //   -EINVAL     `address` is NULL
+//   -ECONNABORTED  the attempt has failed, and another task was told why; or this is a child of fork(), whose
+//                  parent is told
 //   -ECANCELED, -EBADF, -EBUSY, -ENOMEM, -EPERM  as mj_read()
 //   and as connect(2)
 int mj_connect(int fd,

@@ -18,7 +18,7 @@ mod write;
 
 pub use accept::accept;
 pub use call::Call;
-pub use connect::connect;
+pub use connect::{connect, outcome_of_attempt};
 pub use inherited::{MOST as MOST_INHERITED, PREDECESSOR, close_inherited, take_inherited};
 pub use listen::{BACKLOG, ListenFlags, listen, listen_at, port, take_another, take_at};
 pub use message::{receive_from, receive_message, send_message, send_to};

@@ -69,6 +69,8 @@ pub unsafe extern "C" fn mj_accept(
 /// still the caller's:
 ///   -ETIMEDOUT  not in time: the attempt goes on, and another call waits for its end
 ///   -EINVAL     `address` is NULL
+///   -ECONNABORTED  the attempt has failed, and another task was told why; or this is a child of fork(), whose
+///                  parent is told
 ///   -ECANCELED, -EBADF, -EBUSY, -ENOMEM, -EPERM  as mj_read()
 ///   and as connect(2)
 #[unsafe(no_mangle)]

@@ -180,8 +180,18 @@ fn hooked_calls_are_marked() -> Result<(), Failed> {
     const ONLY_ASKS: [&str; 1] = ["fcntl"];
     const NO_CANCELLATION_POINTS: [&str; 1] = ["pthread_sigmask"];
     const OTHER_CANCELLATION_POINTS: [&str; 12] = [
-        "pthread_join", "pthread_cond_wait", "pthread_cond_timedwait", "sem_wait", "sem_timedwait",
-        "sigwait", "sigwaitinfo", "sigtimedwait", "openat", "open64", "msync", "tcdrain",
+        "pthread_join",
+        "pthread_cond_wait",
+        "pthread_cond_timedwait",
+        "sem_wait",
+        "sem_timedwait",
+        "sigwait",
+        "sigwaitinfo",
+        "sigtimedwait",
+        "openat",
+        "open64",
+        "msync",
+        "tcdrain",
     ];
     let root = library::root();
     let list = fs::read_to_string(root.join("hook/src/functions.h"))?;
@@ -195,7 +205,8 @@ fn hooked_calls_are_marked() -> Result<(), Failed> {
         let text = fs::read_to_string(&path)?;
         let text = text.split("#[cfg(test)]").next().unwrap_or_default();
         for function in text.split("\nfn ").flat_map(|part| part.split("\npub ")) {
-            let made = looked_for.iter().filter(|name| function.contains(&format!("libc::{name}(")));
+            let made =
+                looked_for.iter().filter(|name| function.contains(&format!("libc::{name}(")));
             for name in made.filter(|name| !ONLY_ASKS.contains(*name)) {
                 calls += 1;
                 let is_none = NO_CANCELLATION_POINTS.contains(name);

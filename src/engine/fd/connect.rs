@@ -7,6 +7,7 @@ use super::own;
 use crate::engine::io::WRITABLE;
 use crate::engine::scheduler::Limit;
 use crate::engine::sys::{self, Error, Result, sockaddr, socklen_t};
+use crate::engine::threads::this_process;
 
 /// Connects a socket, which the library owns then. When the time is over the attempt goes on, and so does a
 /// second call.
@@ -64,13 +65,24 @@ unsafe fn connect_now(fd: c_int, address: *const sockaddr, length: socklen_t) ->
 
 impl Call {
     fn wait_until_connected(&mut self) -> Result<()> {
+        let process = this_process();
         self.complete(|call| {
             if sys::poll_now(call.fd, WRITABLE)? == 0 {
                 return Err(Error::Os(libc::EAGAIN));
             }
-            // Another task may have been told why it has failed.
-            sys::take_socket_error(call.fd)?;
-            sys::check_connected(call.fd)
+            outcome_of_attempt(call.fd, process)
         })
+    }
+}
+
+/// What has come of an attempt to connect that this process, by its identity, began, and that is over. Its error is
+/// told once: ECONNABORTED if another task has been told, or in a child of fork(), which leaves it to its parent.
+pub fn outcome_of_attempt(fd: c_int, began_in: u32) -> Result<()> {
+    if this_process() == began_in {
+        sys::take_socket_error(fd)?;
+    }
+    match sys::check_connected(fd) {
+        Err(Error::Os(libc::ENOTCONN)) => Err(Error::Os(libc::ECONNABORTED)),
+        result => result,
     }
 }

@@ -13,6 +13,7 @@ use crate::engine::fd;
 use crate::engine::io::WRITABLE;
 use crate::engine::scheduler::{Limit, close_fd, is_past_deadline, now_ns, running_task, spend};
 use crate::engine::sys::{self, Connected, ErrnoGuard, Error, Result, SocketOption, pollfd};
+use crate::engine::threads::this_process;
 use crate::engine::time::Deadline;
 
 /// How long an attempt has the field for itself.
@@ -87,12 +88,14 @@ fn note(failure: &mut Option<Error>, error: Error) {
 struct Attempts {
     polls: [pollfd; MOST],
     count: usize,
+    /// Whose they are.
+    process: u32,
 }
 
 impl Attempts {
     fn new() -> Attempts {
         let none = pollfd { fd: -1, events: WRITABLE as i16, revents: 0 };
-        Attempts { polls: [none; MOST], count: 0 }
+        Attempts { polls: [none; MOST], count: 0, process: this_process() }
     }
 
     fn are_none(&self) -> bool {
@@ -123,7 +126,7 @@ impl Attempts {
                 index += 1;
                 continue;
             }
-            match sys::take_socket_error(poll.fd).and_then(|()| sys::check_connected(poll.fd)) {
+            match fd::outcome_of_attempt(poll.fd, self.process) {
                 Ok(()) => {
                     let fd = self.remove(index);
                     // SAFETY: it was an OwnedFd, and is in no other place now.

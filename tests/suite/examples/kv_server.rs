@@ -18,6 +18,7 @@ use crate::library::{TempDir, root};
 use crate::process::{Finished, run};
 use crate::program::{self, Link};
 use crate::running::{PATIENCE, Running};
+use crate::toolchain::allow_preloaded;
 use crate::toolchain::{missing, runner};
 
 pub fn trials() -> Vec<Trial> {
@@ -56,7 +57,8 @@ impl Server {
         let sanitizers = "-fsanitize=address,undefined -fno-sanitize-recover=all";
         let flags = if SANITIZED.get() { sanitizers } else { "" };
         let flags: Vec<&str> = flags.split_whitespace().collect();
-        let running = Program::compile("kv_server", &flags).start(&[&["0"], settings].concat());
+        let arguments = [&["0"], settings].concat();
+        let running = Program::compile("kv_server", &flags).start_with(&arguments, allow_preloaded);
         let line = running.wait_for_line("127.0.0.1:");
         let port = line.rsplit(':').next().and_then(|port| port.parse().ok());
         Server { running, port: port.unwrap_or_else(|| panic!("{line:?}")) }

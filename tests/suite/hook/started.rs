@@ -121,13 +121,14 @@ pub fn mariadb() -> Result<Option<Started>, Failed> {
     let mut install = Command::new("mariadb-install-db");
     install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
     install.args([&data, user]);
+    install.env("TMPDIR", temp_dir.path()); // Each has files of the same names there.
     let finished = process::run(&mut install, LIMIT, temp_dir.path())?;
     if !finished.succeeded() {
         return Err(format!("mariadb-install-db {}", finished.describe()).into());
     }
     let mut server = Command::new("mariadbd");
     server.args(["--no-defaults", "--skip-networking", "--max-connections=220", user, &data]);
-    server.args(["--innodb-buffer-pool-size=8M"]);
+    server.args(["--innodb-buffer-pool-size=8M"]).env("TMPDIR", temp_dir.path());
     server.arg(format!("--socket={}", socket_in(&temp_dir).display()));
     start(server, temp_dir).map(Some)
 }
