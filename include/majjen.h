@@ -337,8 +337,8 @@ const char *mj_task_get_name(const struct mj_task *task);
 int mj_task_wake(struct mj_task *task);
 
 // Asks a task to end: its wait, and from then on each call of it that would have to wait, returns
-// -ECANCELED after yielding. What can be had without waiting is had as before, but every 64th such
-// call returns -ECANCELED as well. It is up to the task to clean up, for which it may hold the
+// -ECANCELED after yielding. What can be had without waiting is had as before, but after 64 such calls
+// at the most the next one returns -ECANCELED as well. It is up to the task to clean up, for which it may hold the
 // cancellation with mj_task_set_cancelable(), and to end. A task may cancel itself.
 // mj_scheduler_cancel() works between runs too. Does not suspend. `task` may be any address.
 //
@@ -884,8 +884,9 @@ void mj_task_wait_readable(int fd);
 int mj_task_wait_fd(int fd, short events, uint64_t timeout_ns);
 
 // Closes a descriptor as close(2) does, and ends the waits for it with -EBADF: the waits of the
-// scheduler that runs on this thread, so outside a run it is close(2) alone. For descriptors that
-// other tasks may be waiting for: a plain close() leaves those waiting. In a child of fork() it
+// scheduler that runs on this thread, so outside a run it is close(2) alone: mj_scheduler_close_fd()
+// closes between runs, and another thread has an mj_post() close it. For descriptors that other
+// tasks may be waiting for: a plain close() leaves those waiting. In a child of fork() it
 // concerns the child alone. Callable from any thread. Does not suspend, but blocks the thread where
 // close(2) does, as for a socket with SO_LINGER and a time.
 //
@@ -1157,8 +1158,9 @@ int mj_connect(int fd,
 // any thread. Does not suspend.
 //
 // The scheduler whose task waits for it first has it until it is closed, released or the scheduler
-// destroyed, and calls by others, and outside that scheduler's run, are refused. Before that it may
-// be handed to any thread.
+// destroyed, and calls by others, and outside that scheduler's run, are refused, but for mj_fd_close():
+// that closes it, and returns 0, but tells those who wait nothing. Before that it may be handed to any
+// thread.
 //
 // An owned descriptor that is closed by close(2) all the same costs a delay: a wait for the file that
 // gets its number next may end up to 10 ms late, and if it waits long among many others, later. To
@@ -2222,7 +2224,8 @@ int mj_waitgroup_wait(struct mj_waitgroup *group, uint64_t timeout_ns);
 // A group: tasks that belong together. See mj_group_create().
 typedef struct mj_group mj_group;
 
-// The function of a member of a group. What it returns is 0, or a failure, as it likes.
+// The function of a member of a group. What it returns is 0, or a failure, as it likes. A C++ exception that
+// would leave it calls std::terminate(), as if it were noexcept, after a line on stderr.
 typedef int (*mj_group_fn)(void *argument);
 
 // Makes a group for the tasks of one scheduler: tasks that belong together, its members, of which
@@ -2522,7 +2525,8 @@ int mj_cluster_group_go(struct mj_cluster *cluster,
                         uint64_t timeout_ns);
 
 // Makes what the handler of a connection is given as its `user_state`, from malloc(), on the core that serves it and
-// in the task that will. It may suspend. NULL closes the connection.
+// in the task that will. It may suspend. NULL closes the connection. A C++ exception that would leave it calls
+// std::terminate(), as if it were noexcept, after a line on stderr.
 typedef void *(*mj_connection_fn)(int fd, void *user_data);
 
 // What mj_cluster_listen() does with connections. Set `handler` and what you need, and leave the rest zero.
@@ -2722,10 +2726,10 @@ typedef enum mj_log_level {
 #endif
 
 // Logs one line, formatted as by printf(3), if `level` is at or above the level set. The text has
-// no length limit (when memory for a long one is missing it is cut and ends in "..."). A level that
-// is not one of TRACE to FATAL, or a NULL format, is reported as a WARN line instead. Preserves
-// errno. Callable from any thread, inside or outside a task, not from a signal handler. Does not
-// suspend.
+// no length limit but that of the system log, see mj_log_to_syslog() (when memory for a long one is
+// missing it is cut and ends in "..."). A level that is not one of TRACE to FATAL, or a NULL format,
+// is reported as a WARN line instead. Preserves errno. Callable from any thread, inside or outside a
+// task, not from a signal handler. Does not suspend.
 void mj_log(mj_log_level level, const char *format, ...) MJ_PRINTF_FORMAT(2, 3) MJ_NO_PLT;
 
 // mj_log() with its arguments in a va_list, which is left as vprintf(3) leaves it. Callable from any
@@ -2846,8 +2850,9 @@ int mj_log_reopen(void);
 // suspend.
 //
 // A line that the log daemon does not take within 100 ms is lost, and reported and counted as with
-// mj_log_to_file(); further ones do not wait until one has been taken. A daemon that is restarted
-// is found again.
+// mj_log_to_file(); further ones do not wait until one has been taken. A line that is larger than a
+// datagram may be, some 200 KB by default (net.core.wmem_default), is lost in the same way. A daemon
+// that is restarted is found again.
 //
 // Returns 0. Errors (nothing has changed then):
 //   -EINVAL                 `ident` is NULL, empty or too long
@@ -2860,10 +2865,13 @@ int mj_log_to_syslog(const char *ident);
 uint64_t mj_log_dropped(void);
 
 // Sets whether control characters in the text of lines are escaped, for the whole process and all
-// receivers: a newline as `\n`, others as `\t` or `\x1b`, and a backslash as two. Then a line is one
-// line whatever the values in it are, and no escape sequence reaches a terminal. At first they are
-// not escaped. When memory is missing for a line, a `?` stands for each such character. Callable
-// from any thread. Does not suspend.
+// receivers: those of ASCII, which are the bytes below 0x20 and 0x7f, and U+0080 to U+009F in UTF-8. A
+// newline becomes `\n`, others `\t`, `\r`, `\x1b` or `\xc2\x9b`, and a backslash two. Then a line is
+// one line whatever the values in it are, and no escape sequence reaches a terminal that takes UTF-8.
+// All else passes: a byte 0x80 to 0x9f without 0xc2 before it, which a terminal in an 8-bit mode may
+// obey, and U+2028 and U+2029, which some programs take for the end of a line. At first nothing is escaped.
+// When memory is missing for a line, a `?` stands for each such character. Callable from any thread.
+// Does not suspend.
 void mj_log_set_escape(bool escape);
 
 // ---- Metrics, and a list of the tasks -----------------------------------------------------------

@@ -52,7 +52,8 @@ pub struct mj_cluster_options {
 }
 
 /// Makes what the handler of a connection is given as its `user_state`, from malloc(), on the core that serves it and
-/// in the task that will. It may suspend. NULL closes the connection.
+/// in the task that will. It may suspend. NULL closes the connection. A C++ exception that would leave it calls
+/// std::terminate(), as if it were noexcept, after a line on stderr.
 pub type mj_connection_fn =
     Option<unsafe extern "C-unwind" fn(fd: c_int, user_data: *mut c_void) -> *mut c_void>;
 

@@ -379,8 +379,9 @@ pub(super) unsafe fn poll(fds: *mut pollfd, fd_count: nfds_t, limit: Limit) -> c
 /// any thread. Does not suspend.
 ///
 /// The scheduler whose task waits for it first has it until it is closed, released or the scheduler
-/// destroyed, and calls by others, and outside that scheduler's run, are refused. Before that it may
-/// be handed to any thread.
+/// destroyed, and calls by others, and outside that scheduler's run, are refused, but for mj_fd_close():
+/// that closes it, and returns 0, but tells those who wait nothing. Before that it may be handed to any
+/// thread.
 ///
 /// An owned descriptor that is closed by close(2) all the same costs a delay: a wait for the file that
 /// gets its number next may end up to 10 ms late, and if it waits long among many others, later. To

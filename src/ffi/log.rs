@@ -143,8 +143,9 @@ pub extern "C" fn mj_log_reopen() -> c_int {
 /// suspend.
 ///
 /// A line that the log daemon does not take within 100 ms is lost, and reported and counted as with
-/// mj_log_to_file(); further ones do not wait until one has been taken. A daemon that is restarted
-/// is found again.
+/// mj_log_to_file(); further ones do not wait until one has been taken. A line that is larger than a
+/// datagram may be, some 200 KB by default (net.core.wmem_default), is lost in the same way. A daemon
+/// that is restarted is found again.
 ///
 /// Returns 0. Errors (nothing has changed then):
 ///   -EINVAL                 `ident` is NULL, empty or too long
@@ -168,10 +169,13 @@ pub extern "C" fn mj_log_to_stderr() -> c_int {
 }
 
 /// Sets whether control characters in the text of lines are escaped, for the whole process and all
-/// receivers: a newline as `\n`, others as `\t` or `\x1b`, and a backslash as two. Then a line is one
-/// line whatever the values in it are, and no escape sequence reaches a terminal. At first they are
-/// not escaped. When memory is missing for a line, a `?` stands for each such character. Callable
-/// from any thread. Does not suspend.
+/// receivers: those of ASCII, which are the bytes below 0x20 and 0x7f, and U+0080 to U+009F in UTF-8. A
+/// newline becomes `\n`, others `\t`, `\r`, `\x1b` or `\xc2\x9b`, and a backslash two. Then a line is
+/// one line whatever the values in it are, and no escape sequence reaches a terminal that takes UTF-8.
+/// All else passes: a byte 0x80 to 0x9f without 0xc2 before it, which a terminal in an 8-bit mode may
+/// obey, and U+2028 and U+2029, which some programs take for the end of a line. At first nothing is escaped.
+/// When memory is missing for a line, a `?` stands for each such character. Callable from any thread.
+/// Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_log_set_escape(escape: bool) {
     log::set_escape(escape);

@@ -147,8 +147,9 @@ pub extern "C" fn mj_task_join(id: mj_task_id, timeout_ns: u64) -> c_int {
 }
 
 /// Closes a descriptor as close(2) does, and ends the waits for it with -EBADF: the waits of the
-/// scheduler that runs on this thread, so outside a run it is close(2) alone. For descriptors that
-/// other tasks may be waiting for: a plain close() leaves those waiting. In a child of fork() it
+/// scheduler that runs on this thread, so outside a run it is close(2) alone: mj_scheduler_close_fd()
+/// closes between runs, and another thread has an mj_post() close it. For descriptors that other
+/// tasks may be waiting for: a plain close() leaves those waiting. In a child of fork() it
 /// concerns the child alone. Callable from any thread. Does not suspend, but blocks the thread where
 /// close(2) does, as for a socket with SO_LINGER and a time.
 ///

@@ -274,7 +274,8 @@ pub struct mj_group {
     _private: [u8; 0],
 }
 
-/// The function of a member of a group. What it returns is 0, or a failure, as it likes.
+/// The function of a member of a group. What it returns is 0, or a failure, as it likes. A C++ exception that
+/// would leave it calls std::terminate(), as if it were noexcept, after a line on stderr.
 pub type mj_group_fn = Option<unsafe extern "C-unwind" fn(argument: *mut c_void) -> c_int>;
 
 /// A channel: a queue of elements of one size. See mj_chan_create().

@@ -183,9 +183,10 @@ impl Scheduler {
         let started = self.tasks.iter().filter(|task| task.stack.get() != Stack::NONE).count();
         if started > 0 {
             log::warn(format_args!(
-                "Scheduler{} has moved to another thread with {started} tasks that have started: \
-                 what they do may still use errno and thread-local variables of the old one",
-                self.title("")
+                "Scheduler{} has moved to another thread with {}, which may still use errno and \
+                 thread-local variables of the old one",
+                self.title(""),
+                Counted(started, "task that has started", "tasks that have started")
             ));
         }
     }
