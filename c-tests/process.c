@@ -384,6 +384,33 @@ static void close_descriptors_of_children(void) {
   for (int fd = 3; (fd = descriptor_of_a_child(fd)) >= 0; fd++) CHECK_INT(close(fd), ==, 0);
 }
 
+// The program closes all that it does not know, and opens others, which get the numbers.
+static void others_have_the_numbers_of_its_descriptors(void) {
+  enum { HIGH = 100 };
+  int status;
+  bool was_open[HIGH], is_own[HIGH] = {false};
+  for (int fd = 3; fd < HIGH; fd++) was_open[fd] = fcntl(fd, F_GETFD) >= 0;
+  const mj_process_options options = {.output = MJ_PROCESS_PIPE};
+  mj_process* process = shell("exec sleep 0.2", &options);
+  for (int fd = 3; fd < HIGH; fd++) {
+    if (was_open[fd] || fcntl(fd, F_GETFD) < 0) continue;
+    is_own[fd] = true;
+    int other = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+    CHECK_INT(dup3(other, fd, O_CLOEXEC), ==, fd);
+    CHECK_INT(close(other), ==, 0);
+  }
+  // They are always ready, and it has not ended.
+  CHECK_INT(mj_process_wait(process, &status, 10000000), ==, -ETIMEDOUT);
+  CHECK_INT(mj_process_take_pipe(process, 1), ==, -EBADF);
+  CHECK_INT(mj_process_wait(process, &status, MJ_FOREVER), ==, 0);
+  CHECK_INT(status, ==, 0);
+  CHECK_INT(mj_process_end(process, MJ_FOREVER, &status), ==, 0);
+  for (int fd = 3; fd < HIGH; fd++) {
+    if (is_own[fd]) CHECK_INT(close(fd), ==, 0);  // It has not been closed.
+  }
+}
+RUN_IN_TASK(others_have_the_numbers_of_its_descriptors)
+
 static void one_is_ended_whose_descriptor_is_closed(void) {
   mj_log_set_level(MJ_LOG_FATAL);
   mj_process* process = shell("exec sleep 100", NULL);
@@ -757,6 +784,7 @@ int main(void) {
   RUN(all_who_wait_are_told_in_task);
   RUN(a_canceled_task_ends_its_child_in_task);
   RUN(one_is_ended_whose_descriptor_is_closed_in_task);
+  RUN(others_have_the_numbers_of_its_descriptors_in_task);
   RUN(those_let_go_are_waited_for_in_task);
   RUN(a_child_outlives_its_scheduler);
   RUN(an_end_may_go_with_its_scheduler);

@@ -35,7 +35,7 @@ use crate::engine::scheduler::{
     Limit, READABLE, close_private_fd, regardless, running_task, spend, wait_fd_later,
 };
 use crate::engine::sync::Home;
-use crate::engine::sys::{self, ErrnoGuard, Error, Look, Pid, Result};
+use crate::engine::sys::{self, ErrnoGuard, Error, Look, Mark, Pid, Result};
 use crate::engine::threads::{Lock, this_process};
 use crate::engine::time::Deadline;
 
@@ -64,7 +64,7 @@ pub struct Child {
     pub(super) home: Home,
     pid: Pid,
     /// Can be read once it has ended. Nothing where the system has none.
-    pub(super) fd: Option<c_int>,
+    fd: Option<c_int>,
     leads_group: bool,
     /// Whose child it is.
     parent: u32,
@@ -128,6 +128,11 @@ impl Child {
         self.pid
     }
 
+    /// Its descriptor, if it has one, and the program has not closed that: the number may be another file's by now.
+    pub(super) fn fd(&self) -> Option<c_int> {
+        self.fd.filter(|fd| sys::is_marked(*fd, Mark::CHILD))
+    }
+
     /// The library's end of a pipe, which is the caller's from now on.
     pub fn take_pipe(&self, number: usize) -> Result<c_int> {
         if number == HEARING { Err(Error::InvalidArgument) } else { self.pipes.take(number) }
@@ -186,7 +191,7 @@ impl Child {
 
     /// Waits until it may have ended.
     fn wait_once(&self, limit: Limit, pauses: &mut Pauses) -> Result<()> {
-        if let Some(fd) = self.fd.filter(|_| !pauses.have_begun()) {
+        if let Some(fd) = self.fd().filter(|_| !pauses.have_begun()) {
             // It has ended now, or cannot be waited for by this, as where there are too many such waits. One that
             // is traced has ended for its tracer first.
             match wait_fd_later(fd, READABLE, limit) {
@@ -215,7 +220,7 @@ impl Child {
             State::Lost => false,
         };
         if is_there && self.is_known() {
-            return sys::signal_child(self.pid, self.fd, self.leads_group, signal);
+            return sys::signal_child(self.pid, self.fd(), self.leads_group, signal);
         }
         if self.state.get() == State::Runs {
             self.state.set(State::Lost);
@@ -289,7 +294,7 @@ impl Child {
     fn blocks_until_ended(&self, ns: u64) -> bool {
         let mut left_ns = ns;
         let mut pause_ns = FIRST_PAUSE_NS;
-        let mut fd = self.fd;
+        let mut fd = self.fd();
         while self.runs() {
             if left_ns == 0 {
                 return false;
@@ -342,7 +347,7 @@ impl Child {
             if (*child).leads_group && matches!((*child).state.get(), State::Ended(_)) {
                 sys::look_at_child((*child).pid, true);
             }
-            if let Some(fd) = (*child).fd {
+            if let Some(fd) = (*child).fd() {
                 let _ = close_private_fd(fd);
             }
             child.drop_in_place();

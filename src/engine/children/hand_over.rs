@@ -157,7 +157,7 @@ impl Drop for Tended {
 fn until_ready(child: &Child, end_ns: u64) -> Result<()> {
     let poll = |fd| pollfd { fd, events: READABLE as i16, revents: 0 };
     let hearing = child.pipes.get(HEARING)?;
-    let mut polls = [poll(hearing), poll(child.fd.unwrap_or(-1))];
+    let mut polls = [poll(hearing), poll(child.fd().unwrap_or(-1))];
     loop {
         // A child of fork() has the same socket, and must not take what its parent waits for.
         let is_ready = child.is_of_this_process() && hears_ready(child, hearing);

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ffi::c_int;
 
 use crate::engine::scheduler::close_fd;
-use crate::engine::sys::{Error, Result};
+use crate::engine::sys::{Error, Mark, Result, is_marked};
 
 /// The library's ends of a child's pipes, and the socket at which it may be heard.
 pub struct Pipes([Cell<Option<c_int>>; 4]);
@@ -23,21 +23,26 @@ impl Pipes {
 
     pub fn get(&self, number: usize) -> Result<c_int> {
         let place = self.0.get(number).ok_or(Error::InvalidArgument)?;
-        place.get().ok_or(Error::Os(libc::EBADF))
+        place.get().filter(is_own).ok_or(Error::Os(libc::EBADF))
     }
 
     pub fn take(&self, number: usize) -> Result<c_int> {
         let place = self.0.get(number).ok_or(Error::InvalidArgument)?;
-        place.take().ok_or(Error::Os(libc::EBADF))
+        place.take().filter(is_own).ok_or(Error::Os(libc::EBADF))
     }
 
     pub fn close(&self) {
-        for place in &self.0 {
-            if let Some(fd) = place.take() {
+        for number in 0..self.0.len() {
+            if let Ok(fd) = self.take(number) {
                 let _ = close_fd(fd);
             }
         }
     }
+}
+
+/// Whether a number is still that of the file that was opened: the program may have closed what is not its.
+fn is_own(fd: &c_int) -> bool {
+    is_marked(*fd, Mark::CHILD)
 }
 
 impl Drop for Pipes {

@@ -7,6 +7,7 @@ use std::ptr::null_mut;
 use super::cancellation::uncancelable;
 use super::descriptor::{close, opened};
 use super::errno::{check, is_refusal, last_error};
+use super::mark::Mark;
 use super::error::{Error, Result};
 
 /// A number of a process.
@@ -167,7 +168,9 @@ pub unsafe fn spawn(beginning: &Beginning<'_>) -> Result<Pid> {
 pub fn open_child(pid: Pid) -> Option<c_int> {
     // SAFETY: no preconditions. The descriptor is closed by exec.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0 as c_uint) } as c_int;
-    opened(fd).ok()
+    let fd = opened(fd).ok()?;
+    Mark::CHILD.set(fd);
+    Some(fd)
 }
 
 /// Sends a signal to a child that has not been waited for, or to the group that it leads. ESRCH if it is gone.
@@ -235,7 +238,10 @@ pub fn pipe() -> Result<[c_int; 2]> {
     // SAFETY: the address is good for two.
     check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
     match ends.map(opened) {
-        [Ok(reader), Ok(writer)] => Ok([reader, writer]),
+        [Ok(reader), Ok(writer)] => {
+            [reader, writer].iter().for_each(|end| Mark::CHILD.set(*end));
+            Ok([reader, writer])
+        }
         [Err(error), other] | [other, Err(error)] => {
             if let Ok(fd) = other {
                 close(fd);

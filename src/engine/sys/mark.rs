@@ -31,11 +31,13 @@ static REFUSED: AtomicBool = AtomicBool::new(false);
 impl Mark {
     pub const LOG_FILE: Mark = Mark(1);
     pub const SYSTEM_LOG: Mark = Mark(2);
-    const FIRST_OF_A_PROCESS: c_int = 3;
+    /// What stands for a child process, and the pipes to it.
+    pub const CHILD: Mark = Mark(3);
+    const FIRST_OF_A_PROCESS: c_int = 4;
 
     /// That of the descriptors of schedulers, another one in a child than in its parent.
     pub fn of_process(number: u32) -> Mark {
-        Mark(Mark::FIRST_OF_A_PROCESS + (number % 29) as c_int)
+        Mark(Mark::FIRST_OF_A_PROCESS + (number % 28) as c_int)
     }
 
     /// The mark of a number's file.
