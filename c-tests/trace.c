@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/stat.h>
 
 static mj_scheduler* scheduler;
 
@@ -148,14 +149,13 @@ static void a_task_that_is_taken_out_is_told_when_it_is_back(void) {
 
 static int errors;
 
-static void counts_errors(mj_log_level level, const char* message, void* user_data) {
-  (void)user_data;
-  errors += level >= MJ_LOG_ERROR && strstr(message, "No space left on device") != NULL;
+static void counts_errors(mj_log_level level, const char* message, void* error) {
+  errors += level >= MJ_LOG_ERROR && strstr(message, error) != NULL;
 }
 
-static void writes_where_no_room_is(void) {
-  CHECK_INT(setenv("MAJJEN_TRACE", "/dev/full", 1), ==, 0);
-  mj_log_set_callback(counts_errors, NULL);
+static void runs_with_trace_file(const char* path, int error) {
+  CHECK_INT(setenv("MAJJEN_TRACE", path, 1), ==, 0);
+  mj_log_set_callback(counts_errors, strerror(error));
   scheduler = new_scheduler();
   for (int i = 0; i < 100; i++) add(yields, NULL);
   runs();
@@ -163,14 +163,29 @@ static void writes_where_no_room_is(void) {
   ends();
 }
 
-static void a_full_disk_is_an_error_in_the_log(void) {
+static void writes_where_no_room_is(void) { runs_with_trace_file("/dev/full", ENOSPC); }
+
+static void writes_where_nobody_reads(void) {
+  char path[] = "/tmp/majjen-trace-XXXXXX/pipe", *name = strrchr(path, '/');
+  *name = '\0';
+  CHECK(mkdtemp(path) != NULL);
+  *name = '/';
+  CHECK_INT(mkfifo(path, 0600), ==, 0);
+  runs_with_trace_file(path, ENXIO);
+  CHECK_INT(unlink(path), ==, 0);
+  *name = '\0';
+  CHECK_INT(rmdir(path), ==, 0);
+}
+
+static void a_file_that_cannot_be_written_is_an_error_in_the_log(void) {
   CHECK_INT(status_of_child(writes_where_no_room_is), ==, 0);
+  CHECK_INT(status_of_child(writes_where_nobody_reads), ==, 0);
 }
 
 int main(void) {
   CHECK_INT(unsetenv("MAJJEN_TRACE"), ==, 0);
   mj_log_set_level(MJ_LOG_WARN);
-  RUN(a_full_disk_is_an_error_in_the_log);  // In a child: the first scheduler has no number.
+  RUN(a_file_that_cannot_be_written_is_an_error_in_the_log);  // First: the first scheduler has no number.
   RUN(what_lives_has_its_name);
   RUN(a_wait_tells_its_descriptor);
   RUN(a_post_is_made_ready_by_another_thread);

@@ -20,7 +20,8 @@ use crate::engine::time::Deadline;
 ///
 /// The task keeps the signals from its first wait on, also between its waits, until it waits for others, calls
 /// mj_signal_release(), or ends. All that time a handler of the library takes them, on whichever thread they come,
-/// so no thread needs to block or to unblock them, and system calls of other threads go on (SA_RESTART). One
+/// so no thread needs to block or to unblock them, and system calls of other threads go on (SA_RESTART). (One that
+/// all threads have blocked, as they may have been started, comes when one of them no longer does.) One
 /// that comes between two waits ends the next one at once, so a loop misses none. As the kernel does with
 /// signals that are blocked, one is kept of each number, with what was known of the first; that holds for
 /// real-time signals too: to get each of those, with its value, read a signalfd(2).

@@ -268,7 +268,8 @@ pub unsafe extern "C" fn mj_stream_close(stream: *mut mj_stream, timeout_ns: u64
 /// Does not suspend.
 ///
 /// To keep the descriptor, release it first: `mj_fd_release(mj_stream_fd(stream))`. Neither that one, nor one
-/// that others have closed, is closed here.
+/// that others have closed by mj_fd_close(), is closed here. After a plain close(2) the number may be another
+/// file's, and is closed.
 ///
 /// Returns 0. Errors (it stays as it is then):
 ///   -EBUSY   another task uses it

@@ -162,7 +162,8 @@ fn name_file(name: &[u8], serial: u32, path: &mut [u8; 4096]) -> io::Result<()> 
 
 fn write_to(scheduler: &Scheduler, path: &[u8]) -> Result<()> {
     let path = CStr::from_bytes_until_nul(path).map_err(|_| Error::InvalidArgument)?;
-    let file = sys::open_file(path, sys::NEW_FILE, 0o644)?;
+    // Of a pipe that nobody reads it is an error.
+    let file = sys::open_file(path, sys::NEW_FILE | libc::O_NONBLOCK, 0o644)?;
     let mut out = File {
         fd: file.as_raw_fd(),
         writes: QuietWrites::begin(),
