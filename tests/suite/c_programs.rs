@@ -39,8 +39,8 @@ const NOT_STANDALONE: &[(&str, &str)] = &[
     ("log_memory", "it has a malloc of its own"),
     ("long_turns", "it stands in front of the shared C library's pthread_create"),
     ("metrics_truth", "it stands in front of the shared C library's malloc"),
-    ("offload_process", "it stands in front of the shared C library's pthread_create"),
     ("offload_loader", "it stands in front of the shared C library's dlopen"),
+    ("offload_process", "it stands in front of the shared C library's pthread_create"),
     ("signals_copies", "it opens a shared library"),
     ("tasks", "it has a free of its own"),
 ];
