@@ -138,8 +138,8 @@ struct mj_scheduler *setup_scheduler_with_epoll(void);
 // Releases a scheduler, the stacks of its remaining tasks, and their `user_state` with free(). The
 // remaining tasks do not run again; descriptors that they hold stay open. First what they have
 // deferred with mj_task_defer() is called, and their task-local values are destroyed, task by task, in
-// no particular order of the tasks. NULL, or a scheduler that is running, is reported in the log and
-// left alone. Does not suspend.
+// no particular order of the tasks. NULL, a scheduler that is running, or one of a cluster is reported
+// in the log and left alone. Does not suspend.
 void mj_scheduler_destroy(struct mj_scheduler *scheduler);
 
 // Runs tasks until none is left but daemons (mj_task_set_daemon()), or the run is stopped, or
@@ -2321,9 +2321,9 @@ typedef struct mj_cluster mj_cluster;
 
 // What is called on the thread of a core when the cluster is started, before the core's run: it sets its scheduler up,
 // which runs nothing yet, and may make tasks, which hold the run as in mj_run(). It is outside any task, and
-// mj_scheduler_current() is NULL. Returns 0, or a negative errno value, which
-// mj_cluster_join() returns: then that core does not run, and the others are stopped. A C++ exception that would
-// leave it calls std::terminate(), after a line on stderr.
+// mj_scheduler_current() is NULL. The scheduler stays the cluster's, which destroys it. Returns 0, or a negative errno
+// value, which mj_cluster_join() returns: then that core does not run, and the others are stopped. A C++ exception
+// that would leave it calls std::terminate(), after a line on stderr.
 typedef int (*mj_core_set_up_fn)(struct mj_scheduler *scheduler, size_t core, void *user_data);
 
 // What is called on the thread of a core when no core runs any more, before its scheduler is destroyed; also if its
