@@ -154,8 +154,8 @@ void mj_scheduler_destroy(struct mj_scheduler *scheduler);
 // as the thread's type says. A task must not enable cancellation; mj_remote_stop() ends a run.
 //
 // A thread that ends in the middle, by pthread_exit() in a task, leaves the scheduler running for
-// good: it can be neither run nor destroyed. So does a longjmp() out of the run, and then no other
-// scheduler can run on the thread.
+// good: it can be neither run nor destroyed. mj_cluster_create() says what that is in a cluster. A
+// longjmp() out of the run leaves it running, too, and then no other scheduler can run on the thread.
 //
 // On another thread than the last one, tasks that have started may still use errno and thread-local
 // variables of the old one, whose addresses compilers keep; a WARN line says so.
@@ -2360,6 +2360,11 @@ typedef struct mj_cluster_options {
 // mj_cluster_go() and each connection, to the end of its task; and each socket that listens. Then each core's run ends
 // as mj_run() does, when its own tasks have ended.
 //
+// A core's thread must not end by pthread_exit(), in a task, in `set_up` or in `tear_down`. If it does, which is an
+// ERROR line, the core has failed: calls to it end with -EPIPE, and the others are stopped. What its tasks have
+// deferred is called, and what it was given and has not begun is abandoned; but `tear_down` is not called, and its
+// scheduler is never released, with the stacks of its tasks.
+//
 // Returns the cluster, to be released with mj_cluster_destroy(), or NULL. Errors, in errno, with which no thread is
 // left:
 //   EINVAL  `cores` is 0, or over 1,024 and not MJ_ALL_CORES; something reserved is not zero
@@ -2389,6 +2394,7 @@ int mj_cluster_start(struct mj_cluster *cluster);
 //
 // Returns 0. Errors, the first one of any core:
 //   what `set_up` has returned; -EDEADLK, -ENOMEM as mj_run()
+//   -ESRCH       the thread of a core has ended, by pthread_exit(): see mj_cluster_create()
 // and of this call, with which nothing has changed:
 //   -EBUSY       a scheduler runs on this thread, or it is the cluster's own
 //   -EOWNERDEAD  as mj_cluster_start()

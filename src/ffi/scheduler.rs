@@ -140,8 +140,8 @@ pub unsafe extern "C" fn mj_scheduler_destroy(scheduler: *mut mj_scheduler) {
 /// as the thread's type says. A task must not enable cancellation; mj_remote_stop() ends a run.
 ///
 /// A thread that ends in the middle, by pthread_exit() in a task, leaves the scheduler running for
-/// good: it can be neither run nor destroyed. So does a longjmp() out of the run, and then no other
-/// scheduler can run on the thread.
+/// good: it can be neither run nor destroyed. mj_cluster_create() says what that is in a cluster. A
+/// longjmp() out of the run leaves it running, too, and then no other scheduler can run on the thread.
 ///
 /// On another thread than the last one, tasks that have started may still use errno and thread-local
 /// variables of the old one, whose addresses compilers keep; a WARN line says so.
