@@ -722,6 +722,33 @@ static void a_set_up_that_blocks_delays_its_core_alone(void) {
   remove_gate();
 }
 
+static void is_refused(void* scheduler) { CHECK_WARNS(mj_scheduler_destroy(scheduler)); }
+
+static int destroys_its_scheduler(mj_scheduler* scheduler, size_t core, void* unused) {
+  (void)core;
+  (void)unused;
+  is_refused(scheduler);
+  CHECK(strstr(log_line_warning, "mj_cluster_stop") != NULL);
+  CHECK_INT(mj_go(scheduler, is_refused, scheduler, NULL), ==, 0);
+  return mj_go(scheduler, ends_soon, NULL, NULL);
+}
+
+static void destroys_its_scheduler_at_last(mj_scheduler* scheduler, size_t core, void* unused) {
+  (void)core;
+  (void)unused;
+  is_refused(scheduler);
+}
+
+static void the_scheduler_of_a_core_stays_the_clusters(void) {
+  of_set_up = 0;
+  log_lines_begin();
+  cluster = mj_cluster_create(&(mj_cluster_options){
+      .cores = 1, .set_up = destroys_its_scheduler, .tear_down = destroys_its_scheduler_at_last});
+  run_to_its_end(cluster);
+  log_lines_end();
+  CHECK_INT(of_set_up, ==, 1);
+}
+
 // ---- Handlers
 
 static void exits_at_once(mj_scheduler* scheduler, void* user_state) {
@@ -854,6 +881,7 @@ int main(void) {
   RUN(tasks_of_a_set_up_hold_the_run);
   RUN(a_set_up_can_stop_the_cluster);
   RUN(a_set_up_that_blocks_delays_its_core_alone);
+  RUN(the_scheduler_of_a_core_stays_the_clusters);
   RUN(handlers_end_as_they_like);
   RUN(one_core_has_its_port_alone);
   RUN(an_idle_core_takes_little_memory);

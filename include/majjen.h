@@ -138,8 +138,8 @@ struct mj_scheduler *setup_scheduler_with_epoll(void);
 // Releases a scheduler, the stacks of its remaining tasks, and their `user_state` with free(). The
 // remaining tasks do not run again; descriptors that they hold stay open. First what they have
 // deferred with mj_task_defer() is called, and their task-local values are destroyed, task by task, in
-// no particular order of the tasks. NULL, or a scheduler that is running, is reported in the log and
-// left alone. Does not suspend.
+// no particular order of the tasks. NULL, a scheduler that is running, or one of a cluster is reported
+// in the log and left alone. Does not suspend.
 void mj_scheduler_destroy(struct mj_scheduler *scheduler);
 
 // Runs tasks until none is left but daemons (mj_task_set_daemon()), or the run is stopped, or
@@ -154,8 +154,8 @@ void mj_scheduler_destroy(struct mj_scheduler *scheduler);
 // as the thread's type says. A task must not enable cancellation; mj_remote_stop() ends a run.
 //
 // A thread that ends in the middle, by pthread_exit() in a task, leaves the scheduler running for
-// good: it can be neither run nor destroyed. So does a longjmp() out of the run, and then no other
-// scheduler can run on the thread.
+// good: it can be neither run nor destroyed. mj_cluster_create() says what that is in a cluster. A
+// longjmp() out of the run leaves it running, too, and then no other scheduler can run on the thread.
 //
 // On another thread than the last one, tasks that have started may still use errno and thread-local
 // variables of the old one, whose addresses compilers keep; a WARN line says so.
@@ -2328,9 +2328,9 @@ typedef struct mj_cluster mj_cluster;
 
 // What is called on the thread of a core when the cluster is started, before the core's run: it sets its scheduler up,
 // which runs nothing yet, and may make tasks, which hold the run as in mj_run(). It is outside any task, and
-// mj_scheduler_current() is NULL. Returns 0, or a negative errno value, which
-// mj_cluster_join() returns: then that core does not run, and the others are stopped. A C++ exception that would
-// leave it calls std::terminate(), after a line on stderr.
+// mj_scheduler_current() is NULL. The scheduler stays the cluster's, which destroys it. Returns 0, or a negative errno
+// value, which mj_cluster_join() returns: then that core does not run, and the others are stopped. A C++ exception
+// that would leave it calls std::terminate(), after a line on stderr.
 typedef int (*mj_core_set_up_fn)(struct mj_scheduler *scheduler, size_t core, void *user_data);
 
 // What is called on the thread of a core when no core runs any more, before its scheduler is destroyed; also if its
@@ -2369,6 +2369,11 @@ typedef struct mj_cluster_options {
 // mj_cluster_go() and each connection, to the end of its task; and each socket that listens. Then each core's run ends
 // as mj_run() does, when its own tasks have ended.
 //
+// A core's thread must not end by pthread_exit(), in a task, in `set_up` or in `tear_down`. If it does, which is an
+// ERROR line, the core has failed: calls to it end with -EPIPE, and the others are stopped. What its tasks have
+// deferred is called, and what it was given and has not begun is abandoned; but `tear_down` is not called, and its
+// scheduler is never released, with the stacks of its tasks.
+//
 // Returns the cluster, to be released with mj_cluster_destroy(), or NULL. Errors, in errno, with which no thread is
 // left:
 //   EINVAL  `cores` is 0, or over 1,024 and not MJ_ALL_CORES; something reserved is not zero
@@ -2398,6 +2403,7 @@ int mj_cluster_start(struct mj_cluster *cluster);
 //
 // Returns 0. Errors, the first one of any core:
 //   what `set_up` has returned; -EDEADLK, -ENOMEM as mj_run()
+//   -ESRCH       the thread of a core has ended, by pthread_exit(): see mj_cluster_create()
 // and of this call, with which nothing has changed:
 //   -EBUSY       a scheduler runs on this thread, or it is the cluster's own
 //   -EOWNERDEAD  as mj_cluster_start()

@@ -34,6 +34,8 @@
 //! The words are sequences of their own: nothing is read by one of them that another guards, but what `holds` counts.
 //! Messages wake the loops that are to see a change, and each is part of the core that it is for (`end.rs`).
 //!
+//! A core whose thread ends before it should, by pthread_exit(3), is over then, and stops the others too: `lost.rs`.
+//!
 //! # fork()
 //!
 //! A child has one thread, and of a cluster the core that runs on it, if any. It goes on as the only scheduler: it is
@@ -48,6 +50,7 @@ mod connection;
 mod control;
 mod end;
 mod holds;
+mod lost;
 mod make;
 mod messages;
 mod object;

@@ -34,6 +34,11 @@ use crate::engine::task::to_name;
 /// mj_cluster_go() and each connection, to the end of its task; and each socket that listens. Then each core's run ends
 /// as mj_run() does, when its own tasks have ended.
 ///
+/// A core's thread must not end by pthread_exit(), in a task, in `set_up` or in `tear_down`. If it does, which is an
+/// ERROR line, the core has failed: calls to it end with -EPIPE, and the others are stopped. What its tasks have
+/// deferred is called, and what it was given and has not begun is abandoned; but `tear_down` is not called, and its
+/// scheduler is never released, with the stacks of its tasks.
+///
 /// Returns the cluster, to be released with mj_cluster_destroy(), or NULL. Errors, in errno, with which no thread is
 /// left:
 ///   EINVAL  `cores` is 0, or over 1,024 and not MJ_ALL_CORES; something reserved is not zero
@@ -117,6 +122,7 @@ pub unsafe extern "C" fn mj_cluster_start(cluster: *mut mj_cluster) -> c_int {
 ///
 /// Returns 0. Errors, the first one of any core:
 ///   what `set_up` has returned; -EDEADLK, -ENOMEM as mj_run()
+///   -ESRCH       the thread of a core has ended, by pthread_exit(): see mj_cluster_create()
 /// and of this call, with which nothing has changed:
 ///   -EBUSY       a scheduler runs on this thread, or it is the cluster's own
 ///   -EOWNERDEAD  as mj_cluster_start()

@@ -15,9 +15,9 @@ pub const ALL_CORES: usize = usize::MAX;
 
 /// What is called on the thread of a core when the cluster is started, before the core's run: it sets its scheduler up,
 /// which runs nothing yet, and may make tasks, which hold the run as in mj_run(). It is outside any task, and
-/// mj_scheduler_current() is NULL. Returns 0, or a negative errno value, which
-/// mj_cluster_join() returns: then that core does not run, and the others are stopped. A C++ exception that would
-/// leave it calls std::terminate(), after a line on stderr.
+/// mj_scheduler_current() is NULL. The scheduler stays the cluster's, which destroys it. Returns 0, or a negative errno
+/// value, which mj_cluster_join() returns: then that core does not run, and the others are stopped. A C++ exception
+/// that would leave it calls std::terminate(), after a line on stderr.
 pub type mj_core_set_up_fn = Option<
     unsafe extern "C" fn(
         scheduler: *mut mj_scheduler,

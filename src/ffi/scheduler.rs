@@ -107,14 +107,21 @@ pub unsafe extern "C" fn mj_scheduler_set_overflow_report(
 /// Releases a scheduler, the stacks of its remaining tasks, and their `user_state` with free(). The
 /// remaining tasks do not run again; descriptors that they hold stay open. First what they have
 /// deferred with mj_task_defer() is called, and their task-local values are destroyed, task by task, in
-/// no particular order of the tasks. NULL, or a scheduler that is running, is reported in the log and
-/// left alone. Does not suspend.
+/// no particular order of the tasks. NULL, a scheduler that is running, or one of a cluster is reported
+/// in the log and left alone. Does not suspend.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_destroy(scheduler: *mut mj_scheduler) {
     // SAFETY: as this function's contract says.
-    let alive = unsafe { scheduler_ref(scheduler, "mj_scheduler_destroy") }.is_some();
+    let Some(alive) = (unsafe { scheduler_ref(scheduler, "mj_scheduler_destroy") }) else { return };
+    if alive.is_of_others() {
+        log::error(format_args!(
+            "mj_scheduler_destroy: scheduler {scheduler:p} is a cluster's, which destroys it; \
+             mj_cluster_stop() ends that"
+        ));
+        return;
+    }
     // SAFETY: as this function's contract says, and not NULL.
-    if alive && unsafe { Scheduler::destroy(scheduler.cast()) } == Err(Error::Busy) {
+    if unsafe { Scheduler::destroy(scheduler.cast()) } == Err(Error::Busy) {
         log::error(format_args!(
             "mj_scheduler_destroy: scheduler {scheduler:p} is running; stop it first"
         ));
@@ -133,8 +140,8 @@ pub unsafe extern "C" fn mj_scheduler_destroy(scheduler: *mut mj_scheduler) {
 /// as the thread's type says. A task must not enable cancellation; mj_remote_stop() ends a run.
 ///
 /// A thread that ends in the middle, by pthread_exit() in a task, leaves the scheduler running for
-/// good: it can be neither run nor destroyed. So does a longjmp() out of the run, and then no other
-/// scheduler can run on the thread.
+/// good: it can be neither run nor destroyed. mj_cluster_create() says what that is in a cluster. A
+/// longjmp() out of the run leaves it running, too, and then no other scheduler can run on the thread.
 ///
 /// On another thread than the last one, tasks that have started may still use errno and thread-local
 /// variables of the old one, whose addresses compilers keep; a WARN line says so.

@@ -39,6 +39,7 @@ const DEFER: &str = "c_programs::defer::shared";
 const DAEMONS: &str = "c_programs::daemons::shared";
 const TASK_VALUES: &str = "c_programs::task_values::shared";
 const CLUSTER_EDGES: &str = "c_programs::cluster_edges::shared";
+const CLUSTER_LOST: &str = "c_programs::cluster_lost::shared";
 const CLUSTER_FORK: &str = "c_programs::cluster_fork::shared";
 const FORK: &str = "c_programs::fork::shared";
 
@@ -207,8 +208,10 @@ const CASES: &[Case] = &[
         "Call::send_leave", words("!has_begun ||", ""))),
     case(FORK, "killed at the time limit", mutant("a child takes what it closes out of its parent's set",
         "Scheduler::close", words("self.reinit_after_fork().is_ok()", "true"))),
+    case(CLUSTER_LOST, "abandoned == 1", mutant("what a core was given whose thread ends is not abandoned",
+        "Scheduler::close_lost", delete("part"))),
     case(CLUSTER_FORK, "status_of(child) == 0", mutant("a core waits for the others in a child of fork()",
-        "thread::run", condition("has_others", "true"))),
+        "Core::end_run", condition("has_others", "true"))),
     case(CLUSTER_FORK, "a_child_serves_what_it_accepts", mutant("a child hands connections over to its parent's cores",
         "Core::least_loaded_or_self", condition("is_of_this_process", "false"))),
 ];

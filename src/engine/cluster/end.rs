@@ -15,7 +15,7 @@ use std::ptr::{NonNull, from_ref};
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::messages::{ToCore, WORDS};
-use super::object::{Cluster, Core};
+use super::object::{Cluster, Core, Stage};
 use super::urge::{AT_ONCE, IN_ORDER, NOT, WITHOUT_TASKS};
 use crate::engine::log;
 use crate::engine::scheduler::{
@@ -85,6 +85,32 @@ impl Core {
         if self.end.notice.put_up() {
             self.send(&self.end.urged);
         }
+    }
+
+    /// Its run has ended, or will not return: waits until the others run no more.
+    pub(super) fn end_run(&self, is_lost: bool) {
+        let cluster = self.cluster();
+        let has_others = cluster.is_of_this_process(); // And is no child of fork().
+        let is_early = has_others && (is_lost || !cluster.holds.are_over());
+        if is_early {
+            cluster.stop_at_once(); // Before anybody is told of a call's end here, who would call again.
+        }
+        // SAFETY: on the core's thread, after `run`.
+        unsafe { (cluster.kind.finish)(self) };
+        self.stage.set(Stage::TearsDown);
+        if has_others {
+            self.is_over_now();
+            if is_early {
+                cluster.tell_of_lost_core();
+            }
+            cluster.wait_at_barrier();
+        }
+    }
+
+    /// Its thread ends, with nothing left to do.
+    pub(super) fn end_thread(&self) {
+        self.is_on_no_thread_now();
+        self.cluster().core_has_ended();
     }
 
     fn send(&self, message: &ToCore) {

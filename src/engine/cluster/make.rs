@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::ffi::c_void;
-use std::ptr::{NonNull, drop_in_place, from_ref, null_mut};
+use std::ptr::{NonNull, drop_in_place, from_ref, null, null_mut};
 use std::sync::OnceLock;
 use std::sync::atomic::{
     AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize,
@@ -11,8 +11,9 @@ use std::sync::atomic::{
 
 use super::end::{let_go, urged};
 use super::holds::Holds;
+use super::lost;
 use super::messages::End;
-use super::object::{CLOSED, Cluster, Core, Kind, OPEN, SHUT, Service};
+use super::object::{CLOSED, Cluster, Core, Kind, OPEN, SHUT, Service, Stage};
 use super::thread;
 use super::urge::Urge;
 use crate::engine::context::sanitizer;
@@ -63,6 +64,7 @@ impl Cluster {
             return Err(Error::InvalidArgument);
         }
         sys::keep_loaded();
+        lost::prepare();
         let memory = NonNull::new(sys::allocate::<Cluster>(1)).ok_or(Error::OutOfMemory)?;
         match Cluster::new(memory.as_ptr(), options, count) {
             // SAFETY: fresh memory for one.
@@ -273,6 +275,8 @@ impl Core {
             remote: OnceLock::new(),
             thread: AtomicI32::new(0),
             own: Cell::new(null_mut()),
+            scheduler: Cell::new(null()),
+            stage: Cell::new(Stage::Runs),
             end: End::new(let_go, urged),
             is_over: AtomicBool::new(false),
             last: OnceLock::new(),

@@ -97,6 +97,9 @@ pub struct Core {
     pub(super) thread: AtomicI32,
     /// The API's own, of its thread.
     pub own: Cell<*mut c_void>,
+    /// Its scheduler, and how far its thread has come: of the thread.
+    pub(super) scheduler: Cell<*const Scheduler>,
+    pub(super) stage: Cell<Stage>,
     pub(super) end: End,
     /// Whether its run has ended.
     pub(super) is_over: AtomicBool,
@@ -104,8 +107,19 @@ pub struct Core {
     pub(super) last: OnceLock<[u64; COUNTERS]>,
 }
 
-// SAFETY: `own` is the thread's, and the rest is atomic, or set once.
+// SAFETY: the cells are the thread's, and the rest is atomic, or set once.
 unsafe impl Sync for Core {}
+
+/// What a core's thread is about to do, or does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Sets its scheduler up, and runs it.
+    Runs,
+    /// Waits for the others, and tears it down.
+    TearsDown,
+    /// Destroys it, and ends.
+    Ends,
+}
 
 // ---- services
 

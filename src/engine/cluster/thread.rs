@@ -4,7 +4,8 @@ use std::ffi::{CStr, c_void};
 use std::fmt::Write;
 use std::ptr::{from_ref, null_mut};
 
-use super::object::{Cluster, Core};
+use super::lost;
+use super::object::{Cluster, Core, Stage};
 use crate::engine::process::signals::Guard;
 use crate::engine::scheduler::Scheduler;
 use crate::engine::sys::{self, Result, TruncatingWriter, until_nul};
@@ -23,16 +24,18 @@ pub unsafe extern "C-unwind" fn main(core: *mut c_void) -> *mut c_void {
     }
     let is_made = made.is_ok();
     cluster.report();
-    if is_made && cluster.pass_gate() {
-        run(core);
-    }
     if is_made {
+        lost::watch(core);
+        if cluster.pass_gate() {
+            run(core);
+        }
+        core.stage.set(Stage::Ends);
         // SAFETY: on its thread, and last.
         unsafe { (cluster.kind.destroy)(core) };
+        lost::watch_no_more();
     }
     if cluster.is_of_this_process() {
-        core.is_on_no_thread_now();
-        cluster.core_has_ended();
+        core.end_thread();
     }
     null_mut()
 }
@@ -51,6 +54,7 @@ fn make(core: &Core) -> Result<()> {
     let scheduler: &Scheduler = unsafe { &*(cluster.kind.create)(core)? };
     scheduler.set_name(until_nul(&name));
     scheduler.hold(from_ref(core).cast());
+    core.scheduler.set(scheduler);
     core.set_remote(scheduler.remote.clone());
     Ok(())
 }
@@ -80,20 +84,7 @@ fn run(core: &Core) {
     if let Err(error) = without_signals_of_pipes.as_ref().map_err(|error| *error).and_then(run) {
         cluster.fail(error);
     }
-    let has_others = cluster.is_of_this_process(); // And is no child of fork().
-    let is_early = has_others && !cluster.holds.are_over();
-    if is_early {
-        cluster.stop_at_once(); // Before anybody is told of a call's end here, who would call again.
-    }
-    // SAFETY: on the core's thread, after `run`.
-    unsafe { (cluster.kind.finish)(core) };
-    if has_others {
-        core.is_over_now();
-        if is_early {
-            cluster.tell_of_lost_core();
-        }
-        cluster.wait_at_barrier();
-    }
+    core.end_run(false);
     // SAFETY: as above.
     unsafe { (cluster.kind.tear_down)(core) };
 }

@@ -23,6 +23,11 @@ impl Scheduler {
         self.is_held.get()
     }
 
+    /// Whether it is a part of something that was made with it, and destroys it: of whoever has held it.
+    pub fn is_of_others(&self) -> bool {
+        !self.holder().is_null()
+    }
+
     /// Who has held it last, by an address of whoever that is; null for nobody.
     pub fn holder(&self) -> *const c_void {
         self.holder.get()

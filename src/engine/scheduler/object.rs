@@ -217,27 +217,32 @@ impl Scheduler {
         if scheduler.remote.is_running() {
             return Err(Error::Busy);
         }
-        // Objects may outlive the scheduler, so their wait queues must not keep its tasks. Unlink
-        // them before any is freed: neighbours in a queue point to each other.
-        scheduler.tasks.iter().for_each(|task| scheduler.unlink(task));
-        // A child of fork() may have closed the descriptors, and opened others under their numbers.
-        let _ = scheduler.reinit_after_fork();
-        scheduler.finish_all();
-        scheduler.abandon_posts();
-        scheduler.hook_library.forget(address.cast());
-        scheduler.remote.close();
+        scheduler.part();
         for task in scheduler.tasks.iter() {
             // SAFETY: the state belongs to the task, which does not run again.
             unsafe { sys::free(task.user_state.get()) };
             scheduler.dispatch.forget_stack(task);
         }
-        scheduler.living.leave();
         // SAFETY: from `create`, and no task is left that could refer to it.
         unsafe {
             drop_in_place(address);
             dealloc(address.cast(), Layout::new::<Scheduler>());
         }
         Ok(())
+    }
+
+    /// Nobody finds it any more, nor waits for it.
+    pub(super) fn part(&self) {
+        // Objects may outlive the scheduler, so their wait queues must not keep its tasks. Unlink
+        // them before any is freed: neighbours in a queue point to each other.
+        self.tasks.iter().for_each(|task| self.unlink(task));
+        // A child of fork() may have closed the descriptors, and opened others under their numbers.
+        let _ = self.reinit_after_fork();
+        self.finish_all();
+        self.abandon_posts();
+        self.hook_library.forget(from_ref(self).cast());
+        self.remote.close();
+        self.living.leave();
     }
 
     /// Adds a task to the end of the run queue. On success it owns `user_state`.

@@ -105,7 +105,7 @@ pub fn thread_end_key(function: unsafe extern "C" fn(*mut c_void)) -> Option<u32
     (failed == 0).then_some(key)
 }
 
-/// Asks for the function of a key, for the calling thread, with an argument that is not null.
+/// Asks for the function of a key, for the calling thread, with an argument; or does not any more, with null.
 pub fn call_at_end(key: u32, argument: *const c_void) {
     // SAFETY: a key that was made.
     unsafe { libc::pthread_setspecific(key, argument) };
