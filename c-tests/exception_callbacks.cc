@@ -2,6 +2,7 @@
 // and where none can pass, std::terminate() is called after a line that says whose it was.
 #include "check.h"
 
+#include <atomic>
 #include <exception>
 #include <stdexcept>
 #include <string>
@@ -237,6 +238,114 @@ static void by_an_inherit_function() {
   runs(scheduler);
 }
 
+static void offloads(void*) {
+  try {
+    mj_offload(is_called, nullptr, nullptr, MJ_FOREVER);
+  } catch (...) {
+    _exit(44);
+  }
+}
+
+static void by_a_function_of_the_pool() {
+  mj_scheduler* scheduler = new_scheduler();
+  mj_go(scheduler, offloads, nullptr, nullptr);
+  runs(scheduler);
+}
+
+static void does_nothing(void*) {}
+
+// By the thread that destroys the scheduler, before the function has begun.
+static void by_an_abandon_function_of_a_post() {
+  mj_scheduler* scheduler = new_scheduler();
+  mj_remote* remote = mj_scheduler_remote(scheduler);
+  CHECK_INT(mj_post(remote, does_nothing, nullptr, is_called), ==, 0);
+  try {
+    mj_scheduler_destroy(scheduler);
+  } catch (...) {
+    _exit(44);
+  }
+}
+
+static std::atomic<bool> has_begun;
+
+static void waits_for_a_byte(void* ends) {
+  char byte;
+  has_begun = true;
+  if (read(static_cast<int*>(ends)[0], &byte, 1) != 1) _exit(46);
+}
+
+// The function has not begun: the one before it has the only thread.
+static void offloads_in_vain(void*) {
+  try {
+    mj_offload(does_nothing, nullptr, is_called, 1000000);
+  } catch (...) {
+    _exit(44);
+  }
+}
+
+static void waits_in_the_pool(void* ends) {
+  mj_offload(waits_for_a_byte, ends, nullptr, MJ_FOREVER);
+}
+
+static void by_an_abandon_function_of_a_call() {
+  int ends[2];
+  CHECK_INT(pipe(ends), ==, 0);
+  CHECK_INT(mj_offload_set_limit(MJ_OFFLOAD_CPU, 1), ==, 0);
+  mj_scheduler* scheduler = new_scheduler();
+  mj_go(scheduler, waits_in_the_pool, ends, nullptr);
+  mj_go(scheduler, offloads_in_vain, nullptr, nullptr);
+  runs(scheduler);
+}
+
+static void cancels_when_it_has_begun(void* task) {
+  while (!has_begun) mj_yield();
+  mj_task_cancel(static_cast<mj_task*>(task));
+}
+
+// The function has begun: its thread calls it, while this one does something else.
+static void leaves_a_function(void* ends) {
+  mj_go(mj_scheduler_current(), cancels_when_it_has_begun, mj_task_current(), nullptr);
+  CHECK_INT(mj_offload(waits_for_a_byte, ends, is_called, MJ_FOREVER), ==, -ECANCELED);
+  CHECK_INT(write(static_cast<int*>(ends)[1], "x", 1), ==, 1);
+  for (;;) pause();
+}
+
+static void by_an_abandon_function_in_the_pool() {
+  int ends[2];
+  CHECK_INT(pipe(ends), ==, 0);
+  mj_scheduler* scheduler = new_scheduler();
+  mj_go(scheduler, leaves_a_function, ends, nullptr);
+  runs(scheduler);
+}
+
+// Only one core throws, or there might be two lines.
+static int sets_up(mj_scheduler*, size_t core, void*) {
+  if (core == 0) throws_something();
+  return 0;
+}
+
+static void tears_down(mj_scheduler*, size_t core, void*) {
+  if (core == 0) throws_something();
+}
+
+static void has_a_cluster(mj_core_set_up_fn set_up, mj_core_tear_down_fn tear_down) {
+  mj_cluster_options options = mj_cluster_options();
+  options.cores = 2;
+  options.set_up = set_up;
+  options.tear_down = tear_down;
+  try {
+    mj_cluster* cluster = mj_cluster_create(&options);
+    CHECK(cluster != nullptr);
+    CHECK_INT(mj_cluster_start(cluster), ==, 0);
+    mj_cluster_join(cluster);
+  } catch (...) {
+    _exit(44);
+  }
+}
+
+static void by_the_set_up_of_a_core() { has_a_cluster(sets_up, nullptr); }
+static void by_the_tear_down_of_a_core() { has_a_cluster(nullptr, tears_down); }
+
 // What a child writes to stderr until it ends, and how it ends.
 static std::string said_by(void (*function)(), bool handled, int* status) {
   int channel[2];
@@ -277,6 +386,12 @@ static void where_none_can_pass_the_program_terminates_after_a_line() {
       {by_a_deferred_function_at_the_end, "a deferred function"},
       {by_a_destroy_function, "a destroy function"},
       {by_an_inherit_function, "an inherit function"},
+      {by_a_function_of_the_pool, "a function that was given to the pool"},
+      {by_an_abandon_function_of_a_post, "an abandon function"},
+      {by_an_abandon_function_of_a_call, "an abandon function"},
+      {by_an_abandon_function_in_the_pool, "an abandon function"},
+      {by_the_set_up_of_a_core, "the set-up of a core"},
+      {by_the_tear_down_of_a_core, "the tear-down of a core"},
   };
   for (const auto& way : ways) {
     int status = 0;

@@ -1,9 +1,10 @@
 // Simulation: tasks that act at random, in simulated time, under a wait function that returns
 // early, fails, writes to pipes, and makes arbitrary tasks ready. The order of the ready tasks is
-// random, too. Descriptors are duplicated onto each other, and children of fork() go on with the run
-// or leave it. Each call's result is compared with what may have happened, the scheduler's
-// structures are checked after each step, and the same seed gives the same run. A failure prints
-// the seed; the program runs only that seed when it is given as the argument.
+// random, too. Some turns take longer than others wait. Numbers of descriptors that tasks wait for
+// are given to other files, and children of fork() go on with the run or leave it. Each call's
+// result is compared with what may have happened, the scheduler's structures are checked after each
+// step, and the same seed gives the same run. A failure prints the seed; the program runs only that
+// seed when it is given as the argument.
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -11,7 +12,20 @@
 #include <poll.h>
 #include <sys/wait.h>
 
-enum { most_tasks = 24, most_steps = 24, pipe_count = 3, longest_ns = 5000000 };
+enum { most_tasks = 24, most_steps = 24, pipe_count = 3, fd_count = 6, longest_ns = 5000000 };
+
+// The ends of pipes are descriptors of their own, which nobody waits for.
+typedef struct byte_pipe {
+  int ends[2];
+  uint64_t written, taken;  // bytes
+} byte_pipe;
+
+// A descriptor that tasks wait for: an end of a pipe, and later perhaps of another one.
+typedef struct end_fd {
+  int number;
+  int end;   // 0 to read from
+  int pipe;  // the index
+} end_fd;
 
 typedef struct actor {
   mj_task* task;
@@ -22,13 +36,10 @@ typedef struct actor {
   bool woken;
   // It has been canceled.
   bool canceled;
+  // What it waits for, and which pipes that has been of meanwhile, a bit for each.
+  const end_fd* waits_for;
+  unsigned pipes_met;
 } actor;
-
-typedef struct byte_pipe {
-  int ends[2];
-  int copies[2];  // duplicates, which tasks wait for, too
-  uint64_t written, taken;  // bytes
-} byte_pipe;
 
 static uint64_t seed;
 static uint64_t random_state;
@@ -39,6 +50,7 @@ static mj_scheduler* scheduler;
 static actor actors[most_tasks];
 static int actor_count;
 static byte_pipe pipes[pipe_count];
+static end_fd fds[fd_count];
 
 // Xorshift64*, by Vigna.
 static uint64_t random_below(uint64_t limit) {
@@ -68,16 +80,20 @@ static actor* random_actor(void) { return &actors[random_below((uint64_t)actor_c
 
 static byte_pipe* random_pipe(void) { return &pipes[random_below(pipe_count)]; }
 
+static end_fd* random_fd(void) { return &fds[random_below(fd_count)]; }
+
 static void write_byte(byte_pipe* pipe) {
   EXPECT(write(pipe->ends[1], "x", 1) == 1);
   pipe->written++;
 }
 
+static bool is_empty(const byte_pipe* pipe) { return pipe->written == pipe->taken; }
+
 static void take_byte(byte_pipe* pipe) {
   char byte;
-  bool empty = pipe->written == pipe->taken;
-  EXPECT(read(pipe->ends[0], &byte, 1) == (empty ? -1 : 1));
-  pipe->taken += !empty;
+  bool was_empty = is_empty(pipe);
+  EXPECT(read(pipe->ends[0], &byte, 1) == (was_empty ? -1 : 1));
+  pipe->taken += !was_empty;
 }
 
 // Runs the ready tasks in another order.
@@ -177,9 +193,12 @@ static void replace_pipes(void) {
     }
     for (int end = 0; end < 2; end++) {
       EXPECT(dup3(own[end], pipes[i].ends[end], O_CLOEXEC) == pipes[i].ends[end]);
-      EXPECT(dup3(own[end], pipes[i].copies[end], O_CLOEXEC) == pipes[i].copies[end]);
       close(own[end]);
     }
+  }
+  for (int i = 0; i < fd_count; i++) {
+    int own = pipes[fds[i].pipe].ends[fds[i].end];
+    EXPECT(dup3(own, fds[i].number, O_CLOEXEC) == fds[i].number);
   }
 }
 
@@ -202,7 +221,7 @@ static void forks(void) {
     case 0:
       _exit(0);
     case 1:
-      EXPECT(mj_fd_close(random_pipe()->ends[random_below(2)]) == 0);
+      EXPECT(mj_fd_close(random_fd()->number) == 0);
       _exit(0);
     case 2:
       // No other task has a turn any more.
@@ -213,12 +232,24 @@ static void forks(void) {
   replace_pipes();
 }
 
-// Another duplicate takes the place of a descriptor that tasks may be waiting for.
-static void duplicates(byte_pipe* pipe) {
-  uint64_t end = random_below(2);
-  int *from = pipe->ends, *to = pipe->copies;
-  if (random_below(2) == 0) from = pipe->copies, to = pipe->ends;
-  EXPECT(dup3(from[end], to[end], O_CLOEXEC) == to[end]);
+// A number that tasks may be waiting for is given to another duplicate, or to another pipe.
+static void gives_away(end_fd* fd) {
+  byte_pipe* before = &pipes[fd->pipe];
+  int pipe = (int)random_below(pipe_count);
+  int file = pipes[pipe].ends[fd->end];
+  if (random_below(2) == 0) {
+    EXPECT(dup3(file, fd->number, O_CLOEXEC) == fd->number);
+  } else {
+    EXPECT(close(fd->number) == 0);
+    EXPECT(fcntl(file, F_DUPFD_CLOEXEC, fd->number) == fd->number);
+  }
+  fd->pipe = pipe;
+  for (int i = 0; i < actor_count; i++) {
+    if (actors[i].waits_for == fd) actors[i].pipes_met |= 1u << pipe;
+  }
+  // Who begins to wait for the number now does not hear of what comes to the one before.
+  while (!is_empty(&pipes[pipe])) take_byte(&pipes[pipe]);
+  if (random_below(2) == 0) write_byte(before);
 }
 
 static void acts(mj_scheduler* unused, void* user_state);
@@ -243,12 +274,40 @@ static bool is_told(actor* self, int result) {
   return result == -ECANCELED && self->canceled;
 }
 
+static int waits(actor* self, uint64_t limit) {
+  const end_fd* fd = random_fd();
+  bool for_ever = random_below(8) == 0;
+  bool reads = fd->end == 0;
+  short events = reads ? POLLIN : POLLOUT;
+  uint64_t deadline = simulated_ns + limit;
+  uint64_t taken[pipe_count];
+  for (int i = 0; i < pipe_count; i++) taken[i] = pipes[i].taken;
+  self->waits_for = fd;
+  self->pipes_met = 1u << fd->pipe;
+  int result = mj_task_wait_fd(fd->number, events, for_ever ? MJ_FOREVER : limit);
+  self->waits_for = NULL;
+  // Of any pipe that it has met there was a byte at some time. Of no other one does it hear.
+  bool may_be_ready = !reads;
+  for (int i = 0; i < pipe_count; i++) {
+    if ((self->pipes_met & 1u << i) && pipes[i].written > taken[i]) may_be_ready = true;
+  }
+  // What is there when the task is looked at counts, and not which came first, that or the limit.
+  bool may_be_over = !for_ever && simulated_ns >= deadline && reads && is_empty(&pipes[fd->pipe]);
+  // It may have been left behind in the wait for the pipe that the number was of.
+  bool may_be_closed = reads && (self->pipes_met & (self->pipes_met - 1)) != 0;
+  EXPECT(is_told(self, result) || (result == events && may_be_ready) ||
+         (result == -ETIMEDOUT && may_be_over) || (result == -EBADF && may_be_closed));
+  return result;
+}
+
 static void step(actor* self) {
+  // Longer than most limits of others: when the next one has its turn, they are over.
+  if (random_below(8) == 0) simulated_ns += random_below(2 * longest_ns);
   actor* other = random_actor();
   byte_pipe* pipe = random_pipe();
   uint64_t limit = random_below(8) == 0 ? 0 : random_below(longest_ns);
   uint64_t deadline = simulated_ns + limit;
-  uint64_t what = random_below(14);
+  uint64_t what = random_below(16);
   bool was_canceled = self->canceled;
   int result = 0;
   switch (what) {
@@ -296,22 +355,9 @@ static void step(actor* self) {
              (result == -ETIMEDOUT && simulated_ns >= deadline && other->alive));
       break;
     }
-    case 8: {
-      bool for_ever = random_below(8) == 0;
-      bool reads = random_below(2) == 0;
-      short events = reads ? POLLIN : POLLOUT;
-      bool was_ready = !reads || pipe->written > pipe->taken;
-      uint64_t taken = pipe->taken;
-      const int* fds = random_below(2) == 0 ? pipe->ends : pipe->copies;
-      result = mj_task_wait_fd(fds[!reads], events, for_ever ? MJ_FOREVER : limit);
-      // Data that was there from start to end must be seen, and data that never was there must not.
-      bool was_taken = pipe->taken > taken;
-      bool may_be_ready = !reads || was_taken || pipe->written > pipe->taken;
-      bool may_be_over = !for_ever && simulated_ns >= deadline && (!was_ready || was_taken);
-      EXPECT(is_told(self, result) || (result == events && may_be_ready) ||
-             (result == -ETIMEDOUT && may_be_over));
+    case 8:
+      result = waits(self, limit);
       break;
-    }
     case 9:
       if (random_below(2) == 0) {
         write_byte(pipe);
@@ -331,7 +377,12 @@ static void step(actor* self) {
       if (random_below(100) == 0) forks();
       break;
     case 13:
-      duplicates(pipe);
+      gives_away(random_fd());
+      break;
+    case 14:
+    case 15:
+      // So some waits meet an event before the loop has looked at them.
+      EXPECT(mj_wait_epoll(scheduler, 0, NULL) >= 0);
       break;
   }
   // Once canceled, every call that would wait says so, and gives what it has without waiting.
@@ -370,10 +421,12 @@ static uint64_t run_seed(void) {
   for (int i = 0; i < pipe_count; i++) {
     pipes[i].written = pipes[i].taken = 0;
     CHECK_INT(pipe2(pipes[i].ends, O_NONBLOCK | O_CLOEXEC), ==, 0);
-    for (int end = 0; end < 2; end++) {
-      pipes[i].copies[end] = fcntl(pipes[i].ends[end], F_DUPFD_CLOEXEC, 3);
-      CHECK_INT(pipes[i].copies[end], >=, 0);
-    }
+  }
+  for (int i = 0; i < fd_count; i++) {
+    fds[i].end = i % 2;
+    fds[i].pipe = i / 2 % pipe_count;
+    fds[i].number = fcntl(pipes[fds[i].pipe].ends[fds[i].end], F_DUPFD_CLOEXEC, 3);
+    CHECK_INT(fds[i].number, >=, 0);
   }
   scheduler = mj_scheduler_create();
   CHECK(scheduler != NULL);
@@ -396,11 +449,9 @@ static uint64_t run_seed(void) {
   mj_scheduler_destroy(scheduler);
   if (is_child) _exit(0);
   for (int i = 0; i < pipe_count; i++) {
-    for (int end = 0; end < 2; end++) {
-      close(pipes[i].ends[end]);
-      close(pipes[i].copies[end]);
-    }
+    for (int end = 0; end < 2; end++) close(pipes[i].ends[end]);
   }
+  for (int i = 0; i < fd_count; i++) close(fds[i].number);
   return trace;
 }
 

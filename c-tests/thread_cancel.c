@@ -3,15 +3,23 @@
 // In a run the request waits until the run is over.
 #define _GNU_SOURCE
 #include "child.h"
+#include "clusters.h"
+#include "pipes.h"
 
 #include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 static mj_scheduler* other;  // one that does not run
 static int ends[2];          // a pipe with a byte in it
+static int given;            // a socket that listens, which the process was given
 static FILE* nowhere;        // without a buffer
 static char log_path[] = "/tmp/majjen-cancel-XXXXXX";
+
+static bool in_a_task(void) { return mj_task_current() != NULL; }
 
 static void ends_at_once(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
@@ -130,6 +138,166 @@ static void creates_objects(void) {
   mj_chan_destroy(chan);
 }
 
+static void does_nothing(void* argument) { (void)argument; }
+
+static void posts(void) {
+  mj_scheduler* scheduler = mj_scheduler_create();
+  mj_remote* remote = mj_scheduler_remote(scheduler);
+  CHECK_INT(mj_post(remote, does_nothing, NULL, does_nothing), ==, 0);
+  mj_scheduler_destroy(scheduler);
+  CHECK_INT(mj_post(remote, does_nothing, NULL, NULL), ==, -EPIPE);
+  mj_remote_release(remote);
+  if (!in_a_task()) return;
+  remote = mj_scheduler_remote(mj_scheduler_current());
+  CHECK_INT(mj_post(remote, does_nothing, NULL, NULL), ==, 0);
+  mj_remote_release(remote);
+}
+
+static void writes_metrics_remotely(void) {
+  char text[100];
+  mj_remote* remote = mj_scheduler_remote(other);
+  CHECK_INT(mj_remote_write_metrics(remote, text, sizeof text, MJ_METRICS_JSON), >, 0);
+  mj_remote_release(remote);
+}
+
+static void writes_a_trace(void) {
+  CHECK_INT(mj_scheduler_trace(other, 1024), ==, 0);
+  CHECK_INT(mj_scheduler_write_trace(other, nowhere), ==, 0);
+  CHECK_INT(mj_scheduler_trace(other, 0), ==, 0);
+}
+
+static void closes_inherited(void) {
+  static bool has_closed;
+  CHECK_INT(mj_close_inherited(), ==, !has_closed);
+  has_closed = true;
+}
+
+static void uses_a_channel(void) {
+  mj_xchan* xchan = mj_xchan_create(1, 1);
+  char element = 'x';
+  CHECK_INT(mj_xchan_recv(xchan, &element, 1000000), ==, -ETIMEDOUT);
+  CHECK_INT(mj_xchan_send(xchan, &element, MJ_FOREVER), ==, 0);
+  CHECK_INT(mj_xchan_send(xchan, &element, 1000000), ==, -ETIMEDOUT);
+  CHECK_UINT(mj_xchan_length(xchan), ==, 1);
+  CHECK_INT(mj_xchan_recv(xchan, &element, MJ_FOREVER), ==, 0);
+  CHECK_INT(mj_xchan_close(xchan), ==, 0);
+  mj_xchan_release(xchan);
+}
+
+// Outside a task a stream only collects.
+static void uses_a_stream(void) {
+  int both[2];
+  char* line;
+  open_pair(both);
+  mj_stream* stream = mj_stream_create(both[0], 0, 0);
+  CHECK(stream != NULL);
+  CHECK_INT(mj_stream_write(stream, "a line\n", 7, MJ_FOREVER, NULL), ==, 0);
+  if (in_a_task()) {
+    put_byte(both[1]);  // A cancellation point of the program's own, which is none in a run.
+    CHECK_INT(mj_stream_flush(stream, MJ_FOREVER), ==, 0);
+    CHECK_INT(mj_stream_peek(stream, 1, &line, MJ_FOREVER), ==, 1);
+    CHECK_INT(mj_stream_skip(stream, 1), ==, 0);
+    CHECK_INT(mj_stream_read_line(stream, &line, 1000000), ==, -ETIMEDOUT);
+    CHECK_INT(mj_stream_shutdown(stream, SHUT_WR, MJ_FOREVER), ==, 0);
+    CHECK_INT(mj_stream_close(stream, MJ_FOREVER), ==, 0);
+  } else {
+    CHECK_INT(mj_stream_flush(stream, MJ_FOREVER), ==, -EPERM);
+    CHECK_INT(mj_stream_read_line(stream, &line, MJ_FOREVER), ==, -EPERM);
+    CHECK_INT(mj_stream_destroy(stream), ==, 0);
+  }
+  CHECK_INT(mj_fd_close(both[1]), ==, 0);
+}
+
+// Children that end by themselves, are ended, and are let go.
+static void has_children(void) {
+  const char* const ends_soon[] = {"true", NULL};
+  const char* const stays[] = {"sleep", "100", NULL};
+  const mj_process_options with_pipes = {.input = MJ_PROCESS_PIPE, .output = MJ_PROCESS_PIPE};
+  int status = -1;
+  mj_process* process = mj_process_spawn(ends_soon, NULL);
+  CHECK(process != NULL);
+  if (in_a_task()) {
+    CHECK_INT(mj_process_wait(process, &status, MJ_FOREVER), ==, 0);
+    CHECK_INT(status, ==, 0);
+  }
+  CHECK_INT(mj_process_end(process, MJ_FOREVER, &status), ==, 0);
+  process = mj_process_spawn(stays, &with_pipes);
+  CHECK(process != NULL);
+  CHECK_INT(mj_process_wait(process, NULL, 1000000), ==, in_a_task() ? -ETIMEDOUT : -EPERM);
+  CHECK_INT(mj_fd_close(mj_process_take_pipe(process, 1)), ==, 0);
+  CHECK_INT(mj_process_kill(process, 0), ==, 0);
+  CHECK_INT(mj_process_end(process, LONG_NS, &status), ==, 0);
+  CHECK(WIFSIGNALED(status));
+  CHECK_INT(mj_process_let_go(mj_process_spawn(ends_soon, &with_pipes)), ==, 0);
+}
+
+static void looks_up_what_is_numeric(void) {
+  struct addrinfo* list = NULL;
+  int found = mj_getaddrinfo("127.0.0.1", "80", NULL, &list, MJ_FOREVER);
+  CHECK_INT(found, ==, in_a_task() ? 0 : -EPERM);
+  if (found == 0) freeaddrinfo(list);
+}
+
+static void uses_files(void) {
+  char byte = 0;
+  int fd = mj_open("/proc/self/exe", O_RDONLY, 0, MJ_FOREVER);
+  if (!in_a_task()) {
+    CHECK_INT(fd, ==, -EPERM);
+    return;
+  }
+  CHECK_INT(mj_pread(fd, &byte, 1, 1, MJ_FOREVER), ==, 1);
+  CHECK_INT(byte, ==, 'E');  // Of "ELF".
+  CHECK_INT(mj_fd_close(fd), ==, 0);
+}
+
+static void polls_in_the_pool(void* argument) {
+  (void)argument;
+  poll(NULL, 0, 1);
+}
+
+static void offloads(void) {
+  int expected = in_a_task() ? 0 : -EPERM;
+  CHECK_INT(mj_offload(polls_in_the_pool, NULL, NULL, MJ_FOREVER), ==, expected);
+}
+
+static void never_starts_a_cluster(void) {
+  mj_cluster* cluster = new_cluster(2);
+  CHECK_INT(mj_cluster_join(cluster), ==, in_a_task() ? -EBUSY : -EINVAL);
+  if (in_a_task()) CHECK_INT(mj_cluster_destroy(cluster), ==, -EBUSY);
+  if (!in_a_task()) CHECK_INT(mj_cluster_destroy(cluster), ==, 0);
+}
+
+// Where no scheduler runs, which a cluster wants from who joins it.
+static void* joins_and_destroys(void* cluster) {
+  join_and_destroy(cluster);
+  return NULL;
+}
+
+static void uses_a_cluster(void) {
+  char text[100];
+  pthread_t thread;
+  mj_cluster* cluster = new_cluster(2);
+  const mj_service service = {.handler = ends_at_once};
+  CHECK_INT(mj_cluster_go(cluster, 1, does_nothing, NULL, NULL), ==, 0);
+  CHECK_INT(mj_cluster_listen(cluster, "127.0.0.1", "0", &service), >, 0);
+  CHECK_INT(mj_cluster_write_metrics(cluster, text, sizeof text, MJ_METRICS_JSON), >, 0);
+  CHECK_INT(mj_cluster_start(cluster), ==, 0);
+  CHECK_INT(mj_cluster_stop(cluster, 0), ==, 0);
+  if (!in_a_task()) {
+    join_and_destroy(cluster);
+    return;
+  }
+  CHECK_INT(mj_cluster_join(cluster), ==, -EBUSY);
+  CHECK_INT(pthread_create(&thread, NULL, joins_and_destroys, cluster), ==, 0);
+  CHECK_INT(pthread_join(thread, NULL), ==, 0);
+}
+
+static void runs_a_cluster(void) {
+  mj_cluster* cluster = new_cluster(1);
+  CHECK_INT(mj_cluster_run(cluster, 0), ==, in_a_task() ? -EBUSY : 0);
+  if (!in_a_task()) CHECK_INT(mj_cluster_destroy(cluster), ==, 0);
+}
+
 typedef void a_call(void);
 
 static a_call* const calls[] = {
@@ -137,6 +305,9 @@ static a_call* const calls[] = {
     waits_by_epoll,       waits_by_poll,  waits_by_nanosleep, closes,         prints,
     logs,                 logs_to_a_file, logs_to_the_system, logs_to_stderr, logs_to_a_callback,
     configures,           creates_objects, listens,
+    posts, writes_metrics_remotely, writes_a_trace, closes_inherited, uses_a_channel,
+    uses_a_stream, has_children, looks_up_what_is_numeric, uses_files, offloads,
+    never_starts_a_cluster, uses_a_cluster, runs_a_cluster,
 };
 enum { call_count = sizeof calls / sizeof calls[0] };
 
@@ -242,6 +413,55 @@ static void call_in_a_run(void) {
   mj_scheduler_destroy(scheduler);
 }
 
+// ---- While others wait for the same ----
+
+static atomic_bool may_end;
+
+static void ends_when_it_may(void* argument) {
+  (void)argument;
+  while (!may_end) mj_task_sleep_ms(1);
+}
+
+static void* joins_with_a_request(void* cluster) {
+  pthread_cancel(pthread_self());
+  CHECK_INT(mj_cluster_join(cluster), ==, 0);
+  pthread_testcancel();
+  return NULL;
+}
+
+static void* joins(void* cluster) {
+  CHECK_INT(mj_cluster_join(cluster), ==, 0);
+  pthread_testcancel();
+  return NULL;
+}
+
+// One has the request before, one gets it while it waits, and one gets none.
+static void join_a_cluster_by_three(void) {
+  for (int i = 0; i < 3; i++) {
+    pthread_t threads[3];
+    void* results[3];
+    may_end = false;
+    mj_cluster* cluster = new_cluster(2);
+    CHECK_INT(mj_cluster_go(cluster, 1, ends_when_it_may, NULL, NULL), ==, 0);
+    CHECK_INT(mj_cluster_start(cluster), ==, 0);
+    // Each of them is once the first to wait.
+    for (int j = 0; j < 3; j++) {
+      int next = (i + j) % 3;
+      void* (*function)(void*) = next == 0 ? joins_with_a_request : joins;
+      CHECK_INT(pthread_create(&threads[next], NULL, function, cluster), ==, 0);
+      usleep(10000);
+    }
+    pthread_cancel(threads[1]);
+    usleep(10000);
+    may_end = true;
+    for (int j = 0; j < 3; j++) CHECK_INT(pthread_join(threads[j], &results[j]), ==, 0);
+    CHECK(results[0] == PTHREAD_CANCELED);
+    CHECK(results[1] == PTHREAD_CANCELED);
+    CHECK_PTR(results[2], ==, NULL);
+    join_and_destroy(cluster);
+  }
+}
+
 // ---- Tests ----
 
 static void in_a_child(void (*function)(void)) {
@@ -251,6 +471,10 @@ static void in_a_child(void (*function)(void)) {
 }
 
 static void no_call_is_a_cancellation_point(void) { in_a_child(call_outside_a_run); }
+
+static void a_join_of_a_cluster_is_none_for_those_who_join_it_too(void) {
+  in_a_child(join_a_cluster_by_three);
+}
 
 static void a_run_is_over_before_its_thread_is_canceled(void) {
   for (int i = 0; i < 4; i++) {
@@ -301,14 +525,20 @@ int main(void) {
   setvbuf(nowhere, NULL, _IONBF, 0);
   other = new_scheduler();
   add_task(other, ends_at_once, NULL);  // For the dump.
+  given = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  CHECK_INT(given, >=, 3);
+  CHECK_INT(listen(given, 1), ==, 0);
+  setenv("LISTEN_FDS", "20", 1);  // Only one of these listens.
   if (!under_valgrind()) {  // Children end with what others have allocated.
     RUN(no_call_is_a_cancellation_point);
+    RUN(a_join_of_a_cluster_is_none_for_those_who_join_it_too);
     RUN(a_run_is_over_before_its_thread_is_canceled);
     RUN(a_thread_that_holds_off_cancellation_goes_on_doing_so);
     RUN(threads_that_log_can_be_canceled_at_any_moment);
   }
   mj_scheduler_destroy(other);
   fclose(nowhere);
+  close(given);
   close(ends[0]);
   close(ends[1]);
   unlink(log_path);
