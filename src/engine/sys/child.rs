@@ -7,8 +7,8 @@ use std::ptr::null_mut;
 use super::cancellation::uncancelable;
 use super::descriptor::{close, opened};
 use super::errno::{check, is_refusal, last_error};
-use super::mark::Mark;
 use super::error::{Error, Result};
+use super::mark::Mark;
 
 /// A number of a process.
 pub type Pid = libc::pid_t;

@@ -59,7 +59,10 @@ impl Model {
             assert!(self.go_on(task), "task {task} has not yielded");
             self.come_back(task);
             self.expire(home, true);
-            foreseen.extend(self.schedulers[home].queue.split_off(known.len()));
+            // Who got its part when its time was over has its place already.
+            let come = self.schedulers[home].queue.split_off(known.len());
+            let later = come.into_iter().filter(|task| !foreseen.contains(task));
+            foreseen.extend(later.collect::<Vec<usize>>());
         }
         let mut come = seen[known.len()..].to_vec();
         self.explain(come.iter().copied().filter(|task| !again.contains(task)));
