@@ -5,6 +5,7 @@
 #include "log_lines.h"
 
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -241,16 +242,45 @@ static void has_four_turns(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
+static void set_limit(int resource, rlim_t bytes) {
+  struct rlimit limit;
+  CHECK_INT(getrlimit(resource, &limit), ==, 0);
+  limit.rlim_cur = bytes;
+  CHECK_INT(setrlimit(resource, &limit), ==, 0);
+}
+
+// What counts for RLIMIT_DATA.
+static size_t data_bytes(void) {
+  FILE* file = fopen("/proc/self/status", "r");
+  CHECK(file != NULL);
+  unsigned long kib = 0;
+  char line[256];
+  while (kib == 0 && fgets(line, sizeof line, file) != NULL) sscanf(line, "VmData: %lu kB", &kib);
+  fclose(file);
+  CHECK_UINT(kib, >, 0);
+  return kib * 1024;
+}
+
+// Before Linux 4.7, and with ignore_rlimit_data, mappings do not count.
+static bool data_is_limited(void) {
+  const int protection = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_ANONYMOUS;
+  void* memory = mmap(NULL, (size_t)4 << 30, protection, flags | MAP_NORESERVE, -1, 0);
+  if (memory != MAP_FAILED) munmap(memory, (size_t)4 << 30);
+  return memory == MAP_FAILED;
+}
+
+static int limited_resource;
+
 static void runs_out_of_stacks(void) {
   finished = 0;
   log_lines_begin();
   mj_scheduler* scheduler = new_scheduler();
   // The task objects themselves fit in any case.
   for (int i = 0; i < tasks_without_room; i++) add_task(scheduler, has_four_turns, NULL);
-  struct rlimit limit;
-  CHECK_INT(getrlimit(RLIMIT_AS, &limit), ==, 0);
-  limit.rlim_cur = read_mappings().bytes + ((size_t)1 << 30);
-  CHECK_INT(setrlimit(RLIMIT_AS, &limit), ==, 0);
+  bool all = limited_resource == RLIMIT_AS;
+  size_t there = all ? read_mappings().bytes : data_bytes();
+  set_limit(limited_resource, there + ((size_t)1 << 30));
+  if (!all && !data_is_limited()) _exit(0);
   mj_scheduler_run(scheduler);
   CHECK_UINT(finished, ==, tasks_without_room);
   CHECK_UINT(mj_scheduler_get_metrics(scheduler)->tasks_exited, ==, tasks_without_room);
@@ -264,7 +294,61 @@ static void runs_out_of_stacks(void) {
 static void a_task_without_a_stack_waits_until_there_is_one(void) {
   // The limit would also apply to valgrind, the emulator or the sanitizer.
   if (under_valgrind() || emulated() || sanitized()) return;
-  int status = status_of_child(runs_out_of_stacks);
+  const int resources[] = {RLIMIT_AS, RLIMIT_DATA};
+  for (size_t i = 0; i < 2; i++) {
+    limited_resource = resources[i];
+    int status = status_of_child(runs_out_of_stacks);
+    CHECK(WIFEXITED(status));
+    CHECK_INT(WEXITSTATUS(status), ==, 0);
+  }
+}
+
+// Makes tasks until there is no memory for another one. Returns how many.
+static size_t fill_with_tasks(mj_scheduler* scheduler) {
+  size_t count = 0;
+  errno = 0;
+  while (mj_create_task(scheduler, has_four_turns, NULL) != NULL) {
+    CHECK_UINT(++count, <, 10000000);
+  }
+  CHECK_INT(errno, ==, ENOMEM);
+  return count;
+}
+
+static void goes(void* argument) {
+  (void)argument;
+  finished++;
+}
+
+static void runs_out_of_data(void) {
+  mj_log_set_level(MJ_LOG_SILENT);
+  mj_scheduler* scheduler = new_scheduler();
+  // Some stacks are there before: the tasks take all that is left.
+  for (int i = 0; i < 10; i++) add_task(scheduler, has_four_turns, NULL);
+  mj_scheduler_run(scheduler);
+  set_limit(RLIMIT_DATA, data_bytes() + ((size_t)8 << 20));
+  if (!data_is_limited()) _exit(0);
+  size_t first = 0;
+  for (int round = 0; round < 3; round++) {
+    size_t count = fill_with_tasks(scheduler);
+    CHECK_INT(mj_go(scheduler, goes, NULL, NULL), ==, -ENOMEM);
+    CHECK_PTR(mj_create_task(scheduler, has_four_turns, NULL), ==, NULL);
+    CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, count);
+    CHECK_UINT(count, >, 1000);
+    // What those that have ended took is there again.
+    if (round == 0) first = count;
+    CHECK_UINT(count, >=, first / 2);
+    finished = 0;
+    CHECK_INT(mj_run(scheduler), ==, 0);
+    CHECK_UINT(finished, ==, count);
+  }
+  CHECK_INT(mj_go(scheduler, goes, NULL, NULL), ==, 0);
+  CHECK_INT(mj_run(scheduler), ==, 0);
+  mj_scheduler_destroy(scheduler);
+}
+
+static void tasks_for_which_there_is_no_memory_are_refused(void) {
+  if (under_valgrind() || emulated() || sanitized()) return;  // As above.
+  int status = status_of_child(runs_out_of_data);
   CHECK(WIFEXITED(status));
   CHECK_INT(WEXITSTATUS(status), ==, 0);
 }
@@ -398,6 +482,7 @@ int main(void) {
   RUN(stacks_have_the_size_that_was_set);
   RUN(short_tasks_share_a_stack);
   RUN(a_task_without_a_stack_waits_until_there_is_one);
+  RUN(tasks_for_which_there_is_no_memory_are_refused);
   RUN(stacks_give_their_memory_back_in_time);
   RUN(an_overflow_ends_the_process);
   return 0;
