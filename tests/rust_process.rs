@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
-use majjen::{Error, JoinError, Scheduler, process, task};
+use majjen::{Builder, Error, JoinError, Scheduler, process, task};
 
 const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
@@ -257,4 +257,36 @@ fn a_child_is_of_the_scheduler_that_has_waited_for_it() {
     });
     drop(first);
     Rc::into_inner(child).unwrap().end(LONG).unwrap();
+}
+
+/// Which signals a program has blocked and ignored that is started here, and the timer slack of its thread.
+fn heritage() -> Vec<String> {
+    let script = "grep -E '^Sig(Blk|Ign)' /proc/self/status; cat /proc/self/timerslack_ns";
+    let output = shell(script).output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// By the standard library, which gives SIGPIPE back its default action, and nothing else. SIGINT is ignored, as
+/// by what a shell starts in the background.
+#[test]
+fn a_program_started_in_an_application_inherits_what_one_started_before_does() {
+    // SAFETY: no function is set, and no other test raises it.
+    let before = unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+    let of_main = heritage();
+    assert_eq!(of_main.len(), 3, "{of_main:?}");
+    let scheduler = Builder::new().handle_signals(true).build().unwrap();
+    let expected = of_main.clone();
+    let compares = scheduler.spawn(move || {
+        for _ in 0..2 {
+            assert_eq!(heritage(), expected);
+            // The loop has waited then, by timers as exact as can be.
+            task::sleep(Duration::from_millis(1)).unwrap();
+        }
+    });
+    scheduler.run().unwrap();
+    compares.join().unwrap();
+    assert_eq!(heritage(), of_main);
+    // SAFETY: as above.
+    unsafe { libc::signal(libc::SIGINT, before) };
 }

@@ -78,10 +78,12 @@ static struct {
   call call;
   int error;
   bool harmless;         // whether the library works without the call
+  bool has_child;        // no call fails: at the first one there is a child of fork(), for a moment
   unsigned long first;   // the number of the first call that fails, from 1
   unsigned long length;  // how many fail; ULONG_MAX: from then on
   unsigned long calls;
   unsigned long failed;
+  unsigned long forked;
 } fault;
 
 // Simulates older kernels: no lightweight guard pages, no epoll_pwait2.
@@ -106,10 +108,23 @@ static bool is_in_program(const void* caller) {
   return (const char*)caller >= &__executable_start && (const char*)caller < &etext;
 }
 
+// Its end is not the library's to know of.
+static void have_child(void) {
+  int error = errno, status = 0;
+  fault.forked++;
+  pid_t child = fork();
+  if (child == 0) _exit(0);
+  CHECK_INT(child, >, 0);
+  while (waitpid(child, &status, 0) != child) CHECK_INT(errno, ==, EINTR);
+  CHECK_INT(status, ==, 0);
+  errno = error;
+}
+
 static bool hits(call call, const void* caller) {
   if (!fault.armed || call != fault.call || is_spared || is_in_program(caller)) return false;
   unsigned long number = __atomic_add_fetch(&fault.calls, 1, __ATOMIC_RELAXED);
   if (number < fault.first || number - fault.first >= fault.length) return false;
+  if (fault.has_child) return have_child(), false;
   __atomic_add_fetch(&fault.failed, 1, __ATOMIC_RELAXED);
   return true;
 }

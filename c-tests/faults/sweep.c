@@ -7,7 +7,10 @@
 //   sweep system-calls         the others, with one errno value each, and only some of the many
 //                              readings of the clock
 //   sweep system-calls long    with each plausible errno value
-//   sweep one SCENARIO CALL ERRNO FIRST LENGTH    one run again, in this process
+//   sweep children             no call fails, but at the n-th one there is a child of fork(), which
+//                              ends at once: all is as if there had been none
+//   sweep one SCENARIO CALL ERRNO FIRST LENGTH    one run again, in this process; ERRNO 0: with a
+//                              child
 //
 // Each run is a process of its own, since the library caches some state for the whole process.
 #define _GNU_SOURCE
@@ -166,10 +169,10 @@ static int run_scenario(const scenario* scenario) {
   CHECK_INT(open_descriptors(), <=, descriptors + (cannot_tell ? 2 : 0));
   CHECK_INT(live_blocks, ==, 0);
   CHECK_INT(live_mappings, ==, fault.call == MUNMAP ? (long)fault.failed : 0);
-  return fault.failed > 0 ? 0 : CLEAN;
+  return fault.failed > 0 || fault.forked > 0 ? 0 : CLEAN;
 }
 
-// Runs a scenario with a fault in this process.
+// Runs a scenario with a fault in this process. Error 0: with a child in its place.
 static int run_with_fault(const scenario* scenario, const target* target, int error,
                           unsigned long first, unsigned long length) {
   memset(&fault, 0, sizeof fault);
@@ -177,7 +180,8 @@ static int run_with_fault(const scenario* scenario, const target* target, int er
   fault.error = error;
   fault.first = first;
   fault.length = length;
-  fault.harmless = target->effect == HARMLESS;
+  fault.has_child = error == 0;
+  fault.harmless = fault.has_child || target->effect == HARMLESS;
   if (target->call == CLOCK_GETTIME && length == ULONG_MAX) fault.harmless = false;
   // Interrupted each time, it never tells that a connection is there.
   if (target->call == PPOLL && length > 1) fault.harmless = false;
@@ -192,8 +196,13 @@ static int run_with_fault(const scenario* scenario, const target* target, int er
 static bool inject(const scenario* scenario, const target* target, int error, unsigned long first,
                    unsigned long length) {
   static char words[200];
-  snprintf(words, sizeof words, "%s, call %lu of %s fails %s with %s", scenario->name, first,
-           target->name, length == 1 ? "once" : "from then on", strerrorname_np(error));
+  if (error == 0) {
+    snprintf(words, sizeof words, "%s, a child at call %lu of %s", scenario->name, first,
+             target->name);
+  } else {
+    snprintf(words, sizeof words, "%s, call %lu of %s fails %s with %s", scenario->name, first,
+             target->name, length == 1 ? "once" : "from then on", strerrorname_np(error));
+  }
   injection = words;
   pid_t child = fork();
   CHECK_INT(child, >=, 0);
@@ -221,6 +230,7 @@ static int repeat(char** words) {
       for (int i = 0; i < SCENARIOS; i++) {
         if (strcmp(words[0], scenarios[i].name) != 0) continue;
         if (strcmp(words[1], target->name) != 0) continue;
+        // A list of errors that is not full ends with 0.
         for (int e = 0; e < 8; e++) {
           if (target->errors[e] != atoi(words[2])) continue;
           return run_with_fault(&scenarios[i], target, target->errors[e],
@@ -273,6 +283,36 @@ static void sweep(const char* what, const target* targets, bool all_errors) {
   }
 }
 
+// Whether an earlier target of its list has the same call.
+static bool comes_again(const target* targets, const target* which) {
+  for (const target* other = targets; other != which; other++) {
+    if (other->call == which->call) return true;
+  }
+  return false;
+}
+
+// Of the many readings of the clock some are skipped.
+static unsigned long step(const target* target, unsigned long n) {
+  return target->call != CLOCK_GETTIME || n < 16 ? 1 : n / 8;
+}
+
+static void sweep_with_children(void) {
+  const target* lists[] = {allocations, system_calls};
+  unsigned long points = 0;
+  for (int i = 0; i < SCENARIOS; i++) {
+    for (int list = 0; list < 2; list++) {
+      for (const target* target = lists[list]; target->name != NULL; target++) {
+        if (comes_again(lists[list], target)) continue;
+        for (unsigned long n = 1; inject(&scenarios[i], target, 0, n, 1); n += step(target, n)) {
+          points++;
+          CHECK_UINT(n, <, 10000);
+        }
+      }
+    }
+  }
+  fprintf(stderr, "children: %d scenarios x %lu points\n", (int)SCENARIOS, points);
+}
+
 static void* waits_for_all(void* barrier) {
   pthread_barrier_wait(barrier);
   return NULL;
@@ -314,6 +354,8 @@ int main(int argc, char** argv) {
   if (argc == 7 && strcmp(argv[1], "one") == 0) return repeat(argv + 2);
   if (argc > 1 && strcmp(argv[1], "allocations") == 0) {
     sweep("allocations", allocations, true);
+  } else if (argc > 1 && strcmp(argv[1], "children") == 0) {
+    sweep_with_children();
   } else {
     sweep("system calls", system_calls, argc > 2);
   }

@@ -46,6 +46,7 @@ behaviours!(
     a_select_is_told_that_a_channel_is_closed,
     sending_with_room_is_counted_in_the_budget,
     a_send_that_waits_is_one_call_of_the_budget,
+    a_call_between_threads_yields_after_a_long_time,
     tasks_that_wait_are_served_in_order,
 );
 
@@ -326,6 +327,35 @@ fn a_send_that_waits_is_one_call_of_the_budget<D: Remotes>() {
         over.set(true);
     });
     assert_eq!(api.run(), End::Completed);
+}
+
+/// As `a_call_after_a_long_time_yields`, of channels of one scheduler.
+fn a_call_between_threads_yields_after_a_long_time<D: Remotes>() {
+    let (room, elements, both) = (D::channel(1000), D::channel(1000), D::channel(1));
+    (0..1000).for_each(|_| D::try_send(elements, 1).unwrap());
+    let calls: [(&str, Box<dyn Fn()>); 3] = [
+        ("send", Box::new(move || D::send(room, 1, None).unwrap())),
+        ("receive", Box::new(move || assert_eq!(D::receive(elements, None), Ok(1)))),
+        (
+            "select",
+            Box::new(move || assert!(D::select(&[(both, Some(2)), (both, None)], HOUR).is_ok())),
+        ),
+    ];
+    for (name, call) in calls {
+        let (api, others, count) = (D::new(), Rc::new(Cell::new(false)), Rc::new(Cell::new(0)));
+        let (seen, counted) = (others.clone(), count.clone());
+        api.spawn(move || {
+            while counted.get() < 1000 && !seen.get() {
+                let began = Instant::now();
+                while began.elapsed() < Duration::from_micros(20) {}
+                call();
+                counted.set(counted.get() + 1);
+            }
+        });
+        api.spawn(move || others.set(true));
+        assert_eq!(api.run(), End::Completed);
+        assert!(count.get() <= 10, "{name}: {} calls of 20 us each", count.get());
+    }
 }
 
 fn tasks_that_wait_are_served_in_order<D: Remotes>() {

@@ -1,8 +1,8 @@
 //! Faults: calls that the system may refuse are made to fail, one at a time, and the library must
 //! cope. The programs are in `c-tests/faults/`; `docs/reliability.md` has the figures.
 //!
-//! With `MAJJEN_TORTURE` set (`make torture`) every errno value is tried, and every fallback by
-//! itself.
+//! With `MAJJEN_TORTURE` set (`make torture`) every errno value is tried, every fallback by
+//! itself, and a child of fork() at each of the calls.
 
 use std::ffi::{CStr, c_int};
 use std::fs;
@@ -30,6 +30,9 @@ pub fn trials() -> Vec<Trial> {
         Trial::ignorable_test("system_calls::of_requests", || by_strace(count_calls_of_requests)),
         Trial::ignorable_test("system_calls::of_streams", || by_strace(count_calls_of_streams)),
     ];
+    if torture() {
+        trials.push(Trial::test("faults::a_child_at_each_call", || sweep(&["children"])));
+    }
     if toolchain::on_fallbacks() {
         trials.push(Trial::test("fallbacks::are_in_effect", check_fallbacks));
     }

@@ -65,6 +65,7 @@ const LONG: &[&str] = &[
     "build_flags::",
     "debian::packages_are_clean_and_work",
     "dist::",
+    "faults::a_child_at_each_call",
     "faults::allocations",
     "faults::system_calls",
     "hook::clients::",
