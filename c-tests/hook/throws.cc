@@ -62,6 +62,7 @@ void exceptions_are_interrupted() {
 
 int main() {
   mj_log_set_level(MJ_LOG_WARN);
-  RUN_HOOKED(exceptions_are_interrupted);
+  // ThreadSanitizer's allocator does not bear that another task runs in the middle of it.
+  if (!under_tsan()) RUN_HOOKED(exceptions_are_interrupted);
   return 0;
 }
