@@ -182,7 +182,33 @@ static void by_a_body() {
 }
 
 static void is_called(void*) { throws_something(); }
+static int is_called_and_returns(void*) { throws_something(); }
 static void* inherits(void*) { throws_something(); }
+
+static void by_a_function_of_a_task() {
+  mj_scheduler* scheduler = new_scheduler();
+  mj_go(scheduler, is_called, nullptr, nullptr);
+  runs(scheduler);
+}
+
+static void by_a_member_of_a_group() {
+  mj_scheduler* scheduler = new_scheduler();
+  mj_group* group = mj_group_create(scheduler, 0);
+  mj_go(
+      scheduler,
+      [](void* members) {
+        mj_group_go(static_cast<mj_group*>(members), is_called_and_returns, nullptr, MJ_FOREVER);
+        mj_task_park(MJ_FOREVER);
+      },
+      group, nullptr);
+  runs(scheduler);
+}
+
+static void by_a_posted_function() {
+  mj_scheduler* scheduler = new_scheduler();
+  mj_post(mj_scheduler_remote(scheduler), is_called, nullptr, nullptr);
+  runs(scheduler);
+}
 
 static void defers(void*) { mj_task_defer(is_called, nullptr); }
 
@@ -343,6 +369,14 @@ static void has_a_cluster(mj_core_set_up_fn set_up, mj_core_tear_down_fn tear_do
   }
 }
 
+static void by_a_function_of_a_core() {
+  mj_cluster* cluster = mj_cluster_create(nullptr);
+  CHECK(cluster != nullptr);
+  CHECK_INT(mj_cluster_go(cluster, 0, is_called, nullptr, nullptr), ==, 0);
+  CHECK_INT(mj_cluster_start(cluster), ==, 0);
+  mj_cluster_join(cluster);
+}
+
 static void by_the_set_up_of_a_core() { has_a_cluster(sets_up, nullptr); }
 static void by_the_tear_down_of_a_core() { has_a_cluster(nullptr, tears_down); }
 
@@ -382,6 +416,10 @@ static void where_none_can_pass_the_program_terminates_after_a_line() {
       {by_a_log_callback, "a log callback"},
       {by_a_log_callback_in_a_task, "a log callback"},
       {by_a_body, "the body of a task"},
+      {by_a_function_of_a_task, "the body of a task"},
+      {by_a_member_of_a_group, "the body of a task"},
+      {by_a_posted_function, "the body of a task"},
+      {by_a_function_of_a_core, "the body of a task"},
       {by_a_deferred_function, "a deferred function"},
       {by_a_deferred_function_at_the_end, "a deferred function"},
       {by_a_destroy_function, "a destroy function"},
