@@ -99,10 +99,6 @@ static void a_call_that_is_left_while_there_is_no_memory_has_not_begun(void) {
 }
 
 int main(void) {
-  if (under_valgrind()) {
-    fprintf(stderr, "valgrind has an allocator of its own\n");
-    return check_skipped;
-  }
   RUN(a_call_begins_when_there_is_memory);
   RUN(a_call_that_is_left_while_there_is_no_memory_has_not_begun);
   return 0;
