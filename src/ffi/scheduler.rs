@@ -115,8 +115,8 @@ pub unsafe extern "C" fn mj_scheduler_destroy(scheduler: *mut mj_scheduler) {
     let Some(alive) = (unsafe { scheduler_ref(scheduler, "mj_scheduler_destroy") }) else { return };
     if alive.is_of_others() {
         log::error(format_args!(
-            "mj_scheduler_destroy: scheduler {scheduler:p} is a cluster's, which destroys it; \
-             mj_cluster_stop() ends that"
+            "mj_scheduler_destroy: scheduler {scheduler:p} is a cluster's, which destroys it \
+             when it ends"
         ));
         return;
     }
