@@ -728,7 +728,7 @@ static int destroys_its_scheduler(mj_scheduler* scheduler, size_t core, void* un
   (void)core;
   (void)unused;
   is_refused(scheduler);
-  CHECK(strstr(log_line_warning, "mj_cluster_stop") != NULL);
+  CHECK(strstr(log_line_warning, "which destroys it") != NULL);
   CHECK_INT(mj_go(scheduler, is_refused, scheduler, NULL), ==, 0);
   return mj_go(scheduler, ends_soon, NULL, NULL);
 }
