@@ -329,11 +329,13 @@ fn a_send_that_waits_is_one_call_of_the_budget<D: Remotes>() {
     assert_eq!(api.run(), End::Completed);
 }
 
+type Call = (&'static str, Box<dyn Fn()>);
+
 /// As `a_call_after_a_long_time_yields`, of channels of one scheduler.
 fn a_call_between_threads_yields_after_a_long_time<D: Remotes>() {
     let (room, elements, both) = (D::channel(1000), D::channel(1000), D::channel(1));
     (0..1000).for_each(|_| D::try_send(elements, 1).unwrap());
-    let calls: [(&str, Box<dyn Fn()>); 3] = [
+    let calls: [Call; 3] = [
         ("send", Box::new(move || D::send(room, 1, None).unwrap())),
         ("receive", Box::new(move || assert_eq!(D::receive(elements, None), Ok(1)))),
         (
