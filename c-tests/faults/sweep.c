@@ -334,8 +334,8 @@ int main(int argc, char** argv) {
   // Log lines on the streams are discarded; the sweep's own output goes to stderr.
   CHECK(freopen("/dev/null", "w", stdout) != NULL);
   nowhere = fopen("/dev/null", "w");
-  CHECK_INT(putenv(no_records), ==, 0);
   CHECK(nowhere != NULL);
+  CHECK_INT(putenv(no_records), ==, 0);
   CHECK_INT(fputc('x', nowhere), ==, 'x');
   CHECK_INT(printf("x"), ==, 1);
   fflush(stdout);

@@ -79,7 +79,7 @@ pub use signal_set::SignalSet;
 pub use signals::{forgo_signals, wait_for_signal};
 #[cfg(not(loom))] // Whose jobs are larger.
 pub use spare::SPARE_BYTES;
-pub use spend::{spend, yield_spent};
+pub use spend::{spend, spend_in_task, yield_spent};
 pub use tasks::Tasks;
 pub use time::Time;
 pub use values::{set_value, value};

@@ -32,7 +32,7 @@ use super::list::{Linked, List};
 use super::pauses::{FIRST_PAUSE_NS, Pauses, longer};
 use super::pipes::{HEARING, Pipes};
 use crate::engine::scheduler::{
-    Limit, READABLE, close_private_fd, regardless, running_task, spend, wait_fd_later,
+    Limit, READABLE, close_private_fd, regardless, spend_in_task, wait_fd_later,
 };
 use crate::engine::sync::Home;
 use crate::engine::sys::{self, ErrnoGuard, Error, Look, Mark, Pid, Result};
@@ -170,9 +170,7 @@ impl Child {
         let _errno = ErrnoGuard::save();
         // SAFETY: as this function's contract says.
         let this = unsafe { User::begin(child)? };
-        if running_task().is_some() {
-            spend()?; // It may have ended, and the task ask again and again.
-        }
+        spend_in_task()?; // It may have ended, and the task ask again and again.
         if let Some(status) = this.status() {
             return status;
         }

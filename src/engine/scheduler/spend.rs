@@ -79,3 +79,9 @@ pub fn spend() -> Result<()> {
     let running = running_task().ok_or(Error::NotInTask)?;
     if running.0.spend(running.1) { yield_spent(running, Wait::NONE) } else { Ok(()) }
 }
+
+/// [`spend`], for a call that may also be made outside a task.
+#[inline]
+pub fn spend_in_task() -> Result<()> {
+    if running_task().is_some() { spend() } else { Ok(()) }
+}

@@ -3,7 +3,7 @@
 use super::object::Stream;
 use super::side::Side;
 use crate::engine::fd::Call;
-use crate::engine::scheduler::{Limit, running_task, spend};
+use crate::engine::scheduler::{Limit, spend_in_task};
 use crate::engine::sys::{Error, Result};
 
 /// A call that uses a side, until it is dropped.
@@ -43,7 +43,7 @@ impl Session<'_> {
     /// The buffer alone has what the call wants. Spends for it, if the descriptor was not needed: then the
     /// task may yield, while the side stays in use. Nothing may be taken from the buffer before.
     pub fn served(&self) -> Result<()> {
-        if self.call.is_none() && running_task().is_some() { spend() } else { Ok(()) }
+        if self.call.is_none() { spend_in_task() } else { Ok(()) }
     }
 }
 

@@ -18,8 +18,7 @@ use crate::library::{TempDir, root};
 use crate::process::{Finished, run};
 use crate::program::{self, Link};
 use crate::running::{PATIENCE, Running};
-use crate::toolchain::allow_preloaded;
-use crate::toolchain::{missing, runner};
+use crate::toolchain::{allow_preloaded, missing, runner};
 
 pub fn trials() -> Vec<Trial> {
     let scenarios: [(&str, fn()); 10] = [
