@@ -249,17 +249,22 @@ static void set_limit(int resource, rlim_t bytes) {
   CHECK_INT(setrlimit(resource, &limit), ==, 0);
 }
 
-// What counts for RLIMIT_DATA.
-static size_t data_bytes(void) {
-  FILE* file = fopen("/proc/self/status", "r");
+// The number of bytes behind a name in a file of the process.
+static size_t bytes_in(const char* path, const char* name) {
+  FILE* file = fopen(path, "r");
   CHECK(file != NULL);
   unsigned long kib = 0;
   char line[256];
-  while (kib == 0 && fgets(line, sizeof line, file) != NULL) sscanf(line, "VmData: %lu kB", &kib);
+  while (kib == 0 && fgets(line, sizeof line, file) != NULL) {
+    if (strncmp(line, name, strlen(name)) == 0) sscanf(line + strlen(name), ": %lu kB", &kib);
+  }
   fclose(file);
   CHECK_UINT(kib, >, 0);
   return kib * 1024;
 }
+
+// What counts for RLIMIT_DATA.
+static size_t data_bytes(void) { return bytes_in("/proc/self/status", "VmData"); }
 
 // Before Linux 4.7, and with ignore_rlimit_data, mappings do not count.
 static bool data_is_limited(void) {
@@ -400,16 +405,7 @@ static void runs_one_that_overflows(void) {
 
 enum { BURST = 300, DEEP_BYTES = 64 * 1024 };
 
-static size_t resident_bytes(void) {
-  FILE* file = fopen("/proc/self/smaps_rollup", "r");
-  CHECK(file != NULL);
-  unsigned long kib = 0;
-  char line[256];
-  while (kib == 0 && fgets(line, sizeof line, file) != NULL) sscanf(line, "Rss: %lu kB", &kib);
-  fclose(file);
-  CHECK_UINT(kib, >, 0);
-  return kib * 1024;
-}
+static size_t resident_bytes(void) { return bytes_in("/proc/self/smaps_rollup", "Rss"); }
 
 static void uses_its_stack(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;

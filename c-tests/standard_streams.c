@@ -122,15 +122,20 @@ static void uses_everything(void) {
   CHECK_INT(ended, ==, MJ_RUN_STOPPED);
 }
 
+// In children, with each set of them closed.
+static void with_each_of_them_closed(void (*function)(void)) {
+  for (closed = 0; closed < 8; closed++) {
+    int status = status_of_child(function);
+    CHECK(WIFEXITED(status));
+    CHECK_INT(WEXITSTATUS(status), ==, 0);
+  }
+}
+
 static void the_library_takes_none_of_them(void) {
   char directory[] = "/tmp/majjen-streams-XXXXXX";
   CHECK(mkdtemp(directory) != NULL);
   snprintf(log_path, sizeof log_path, "%s/log", directory);
-  for (closed = 0; closed < 8; closed++) {
-    int status = status_of_child(uses_everything);
-    CHECK(WIFEXITED(status));
-    CHECK_INT(WEXITSTATUS(status), ==, 0);
-  }
+  with_each_of_them_closed(uses_everything);
   unlink(log_path);
   rmdir(directory);
 }
@@ -240,11 +245,7 @@ static void uses_what_comes_later(void) {
 }
 
 static void children_threads_and_sockets_take_none_of_them(void) {
-  for (closed = 0; closed < 8; closed++) {
-    int status = status_of_child(uses_what_comes_later);
-    CHECK(WIFEXITED(status));
-    CHECK_INT(WEXITSTATUS(status), ==, 0);
-  }
+  with_each_of_them_closed(uses_what_comes_later);
 }
 
 // ---- The file of MAJJEN_TRACE ----
@@ -294,11 +295,7 @@ static void a_trace_takes_none_of_them(void) {
   CHECK(mkdtemp(directory) != NULL);
   snprintf(trace_path, sizeof trace_path, "%s/trace", directory);
   CHECK_INT(mkfifo(trace_path, 0600), ==, 0);
-  for (closed = 0; closed < 8; closed++) {
-    int status = status_of_child(writes_a_trace);
-    CHECK(WIFEXITED(status));
-    CHECK_INT(WEXITSTATUS(status), ==, 0);
-  }
+  with_each_of_them_closed(writes_a_trace);
   unlink(trace_path);
   rmdir(directory);
 }
