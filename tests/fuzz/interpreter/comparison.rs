@@ -1,6 +1,7 @@
 //! The comparison: the visible state of a scheduler with the model's, and a reason for each task
 //! that has entered the queue.
 
+use super::budget::Yield;
 use super::majjen_h::*;
 use super::model::{CLOSED, ENDED, EVENT, For, Limit, Model, Reasons, TIME, YIELDED, poll};
 use super::objects::{Aim, CHANNELS, Object, REMOTE, SEMAPHORES};
@@ -47,8 +48,12 @@ impl Model {
         if let Some(task) = current.filter(|_| started) {
             self.time_out(task); // It may leave permits to others, which also ends their timers.
         }
-        // A call that has yielded may have gone on and come back meanwhile, and ended others' waits.
-        let goes_on = |task: &usize| started && self.tasks[*task].returned.is_some();
+        // A call that has yielded may have gone on and come back meanwhile, and ended others' waits. If it
+        // has waited first, it has gone on in an earlier turn.
+        let goes_on = |task: &usize| {
+            let it = &self.tasks[*task];
+            started && it.returned.is_some() && it.wait.yields == Yield::Ready
+        };
         let gone_on = current.filter(goes_on);
         self.expire(home, gone_on.is_none());
         let mut again = std::mem::take(&mut self.schedulers[home].again);
