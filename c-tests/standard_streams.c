@@ -192,6 +192,10 @@ static void has_sockets(void) {
   int connection = mj_dial("127.0.0.1", port, MJ_FOREVER);
   check(connection > 2, "a connection is above 2");
   check_none_is_taken("by a connection");
+  int accepted = mj_accept(listener, NULL, NULL, MJ_FOREVER);
+  check(accepted > 2, "an accepted connection is above 2");
+  check_none_is_taken("by an accepted connection");
+  mj_fd_close(accepted);
   mj_fd_close(connection);
   mj_fd_close(listener);
 }

@@ -193,6 +193,34 @@ static void descriptors_are_closed_by_the_row(void) {
   close_ends();
 }
 
+// Each byte wakes both, and one of them gets it. The other waits for an event again, and is not polled for.
+static unsigned bytes_read;
+
+static void reads_byte_for_byte(void* argument) {
+  (void)argument;
+  char byte;
+  while (read(ends[1], &byte, 1) == 1) add_one(&bytes_read);
+  add_one(&ended);
+}
+
+static void who_was_woken_for_nothing_waits_for_events(void) {
+  ended = bytes_read = 0;
+  CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), ==, 0);
+  for (int i = 0; i < 2; i++) start(reads_byte_for_byte, NULL);
+  let_others_wait();
+  for (unsigned bytes = 1; bytes <= 50; bytes++) {
+    CHECK_INT(write(ends[0], "x", 1), ==, 1);
+    wait_until(&bytes_read, bytes);
+  }
+  let_others_wait();
+  uint64_t before = hook_counts().suspended;
+  usleep(100000);
+  CHECK_UINT(hook_counts().suspended - before, <, 10);
+  CHECK_INT(close(ends[0]), ==, 0);
+  wait_until(&ended, 2);
+  CHECK_INT(close(ends[1]), ==, 0);
+}
+
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN_HOOKED(all_are_waited_for);
@@ -202,5 +230,6 @@ int main(void) {
   RUN_HOOKED(files_are_sent);
   RUN_HOOKED(who_waits_is_told_of_the_end);
   RUN_HOOKED(descriptors_are_closed_by_the_row);
+  RUN_HOOKED(who_was_woken_for_nothing_waits_for_events);
   return 0;
 }

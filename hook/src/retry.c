@@ -51,6 +51,12 @@ void has_written_some(struct attempt *attempt) {
     attempt->deadline_ns = after_ns(attempt->limit_ns);
 }
 
+// Whether there is the event for what it has not found.
+static bool is_ready(const struct attempt *attempt) {
+  struct pollfd one = {.fd = attempt->fd, .events = attempt->events};
+  return REAL(poll)(&one, 1, 0) > 0;
+}
+
 int wait_to_retry(struct attempt *attempt) {
   if (!attempt->has_begun) {
     int begun = begin(attempt);
@@ -58,6 +64,8 @@ int wait_to_retry(struct attempt *attempt) {
   }
   uint64_t timeout_ns = left_ns(attempt->deadline_ns), look_ns = 0;
   int waited;
+  // What it was woken for may have been taken by others.
+  if (attempt->futile >= A_FEW && !is_ready(attempt)) attempt->futile = 1;
   if (attempt->futile < A_FEW) {
     if (timeout_ns > A_LOOK_NS) {
       timeout_ns = A_LOOK_NS;

@@ -143,6 +143,11 @@ impl Api for CAbi {
         (metrics.tasks_created, metrics.tasks_exited)
     }
 
+    fn turns(&self) -> u64 {
+        // SAFETY: as above.
+        unsafe { &*mj_scheduler_get_metrics(self.scheduler()) }.task_executions
+    }
+
     fn yield_now() -> Result<(), i32> {
         result(mj_yield())
     }

@@ -46,6 +46,7 @@ behaviours!(
     a_canceled_task_reads_what_is_there,
     a_deadline_ends_each_call,
     a_wake_up_ends_no_read,
+    who_was_woken_for_nothing_waits_for_events,
     an_accept_meets_a_connect,
     a_refused_connection_is_an_error,
     a_peer_that_never_lets_up_does_not_stop_others,
@@ -335,6 +336,34 @@ fn a_wake_up_ends_no_read<D: Io>() {
         D::write_all(&one, b"now", None).unwrap();
         D::join(&reads, None).unwrap();
         events.are(&[Ok(3)]);
+    });
+}
+
+/// Each byte wakes both readers, and one of them gets it.
+fn who_was_woken_for_nothing_waits_for_events<D: Io>() {
+    in_a_task::<D>(|api: D| {
+        let (one, other) = D::pair();
+        let other = Rc::new(other);
+        let read = Rc::new(Cell::new(0));
+        for _ in 0..2 {
+            let (socket, read) = (other.clone(), read.clone());
+            api.spawn(move || {
+                while D::read(&socket, &mut [0], None).unwrap() == 1 {
+                    read.set(read.get() + 1);
+                }
+            });
+        }
+        D::yield_now().unwrap();
+        for bytes in 1..=50 {
+            D::write_all(&one, b"x", None).unwrap();
+            while read.get() < bytes {
+                D::sleep(MS / 10).unwrap();
+            }
+        }
+        let before = api.turns();
+        D::sleep(100 * MS).unwrap();
+        let turns = api.turns() - before;
+        assert!(turns < 10, "who waits had {turns} turns");
     });
 }
 

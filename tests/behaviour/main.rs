@@ -73,6 +73,8 @@ trait Api: Clone + 'static {
     fn raise(stop: &Self::Stop);
     /// How many tasks were added, and how many have ended.
     fn tasks(&self) -> (u64, u64);
+    /// How many turns tasks have had.
+    fn turns(&self) -> u64;
     /// Where the stack of a task is, if it has one.
     fn stack_bounds(task: &Self::Task) -> Option<Range<usize>>;
 

@@ -97,6 +97,10 @@ impl Api for RustApi {
         (metrics.tasks_created, metrics.tasks_exited)
     }
 
+    fn turns(&self) -> u64 {
+        self.scheduler.metrics().task_executions
+    }
+
     fn yield_now() -> Result<(), i32> {
         told(task::yield_now)
     }

@@ -29,8 +29,6 @@ behaviours!(
 trait Traced: Seen {
     fn trace(&self, events: usize) -> Result<(), i32>;
     fn trace_json(&self) -> String;
-    /// How many turns tasks have had.
-    fn turns(&self) -> u64;
 }
 
 impl Traced for RustApi {
@@ -40,10 +38,6 @@ impl Traced for RustApi {
 
     fn trace_json(&self) -> String {
         self.scheduler().trace_json()
-    }
-
-    fn turns(&self) -> u64 {
-        self.scheduler().metrics().task_executions
     }
 }
 
@@ -57,11 +51,6 @@ impl Traced for CAbi {
 
     fn trace_json(&self) -> String {
         text_of(|stream| assert_eq!(mj_scheduler_write_trace(self.scheduler(), stream), 0))
-    }
-
-    fn turns(&self) -> u64 {
-        // SAFETY: the scheduler's, which is alive.
-        unsafe { &*mj_scheduler_get_metrics(self.scheduler()) }.task_executions
     }
 }
 

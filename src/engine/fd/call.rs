@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use crate::engine::scheduler::{
     Limit, Running, Scheduler, is_past_deadline, running_task, wait_to_retry, yield_spent,
 };
-use crate::engine::sys::{ErrnoGuard, Error, Form, Result};
+use crate::engine::sys::{ErrnoGuard, Error, Form, Result, poll_now};
 use crate::engine::task::Wait;
 use crate::engine::threads::{Generation, Ownership};
 use crate::engine::time::Deadline;
@@ -155,12 +155,15 @@ impl Call {
 
     /// Waits until another try may find something.
     fn wait(&mut self) -> Result<()> {
-        /// After so many wake-ups for nothing there is no event to wait for: the queue of a datagram socket on
+        /// After so many wake-ups for nothing there may be no event to wait for: the queue of a datagram socket on
         /// this machine is full, and the sender, which is not connected to it, has room all the time; or
-        /// an error stays that no read takes away.
+        /// an error stays that no read takes away. Unless what it was woken for was taken by others.
         const FEW: u32 = 8;
         if self.futile >= FEW {
-            return self.pause(PAUSE_NS);
+            if poll_now(self.fd, self.events).is_ok_and(|happened| happened != 0) {
+                return self.pause(PAUSE_NS);
+            }
+            self.futile = 1;
         }
         let before = Generation::of(self.fd);
         let (word, events) = (self.ownership.word(), self.events);

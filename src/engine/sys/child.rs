@@ -6,7 +6,7 @@ use std::ptr::null_mut;
 
 use super::cancellation::uncancelable;
 use super::descriptor::{close, opened};
-use super::errno::{check, is_refusal, last_error};
+use super::errno::{check, is_refusal};
 use super::error::{Error, Result};
 use super::mark::Mark;
 
@@ -180,13 +180,10 @@ pub fn signal_child(pid: Pid, fd: Option<c_int>, to_group: bool, signal: c_int) 
         let sent = unsafe {
             libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, null_mut::<u8>(), 0 as c_uint)
         };
-        if sent == 0 {
-            return Ok(());
-        }
-        match last_error() {
+        match check(sent as c_int) {
             // EBADF: the program has closed what is not its. The older call tells of a signal that is none, too.
-            error if is_refusal(error) || error == Error::Os(libc::EBADF) => {}
-            error => return Err(error),
+            Err(error) if is_refusal(error) || error == Error::Os(libc::EBADF) => {}
+            result => return result.map(drop),
         }
     }
     // SAFETY: no preconditions.

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::address::Address;
 use super::cancellation::uncancelable;
-use super::descriptor::opened;
+use super::descriptor::{close, copy_above_stdio, opened};
 use super::errno::check;
 use super::error::{Error, Result};
 use super::socket_option::SocketOption;
@@ -139,14 +139,19 @@ pub fn shutdown(fd: c_int, how: c_int) -> Result<()> {
     check(unsafe { libc::shutdown(fd, how) }).map(drop)
 }
 
-/// accept4(2), of a descriptor that does not block and is closed on exec.
+/// accept4(2), of a descriptor that does not block and is closed on exec. In a program that has closed 0, 1 or 2,
+/// what it prints must not go to a client. Where there is no higher number, the connection comes before that.
 ///
 /// # Safety
 /// As accept4(2) demands.
 pub unsafe fn accept(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> Result<c_int> {
     let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: as this function's contract says.
-    check(uncancelable(|| unsafe { libc::accept4(fd, address, length, flags) }))
+    let accepted = check(uncancelable(|| unsafe { libc::accept4(fd, address, length, flags) }))?;
+    if accepted > 2 {
+        return Ok(accepted);
+    }
+    Ok(copy_above_stdio(accepted).inspect(|_| close(accepted)).unwrap_or(accepted))
 }
 
 /// connect(2).

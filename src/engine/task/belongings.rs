@@ -98,7 +98,7 @@ impl Belongings {
         self.place(index).map_or(null_mut(), |place| place.replace(null_mut()))
     }
 
-    /// Sets the value of the key with this index.
+    /// Sets the value of the key with this index, which a key has.
     pub fn set_value(&self, index: usize, value: *mut c_void) -> Result<()> {
         if index >= FIRST && self.others.get().is_null() && !value.is_null() {
             let others = sys::allocate::<Others>(1);
@@ -109,10 +109,9 @@ impl Belongings {
             unsafe { others.write_bytes(0, 1) };
             self.others.set(others);
         }
-        match self.place(index) {
-            Some(place) => place.set(value),
-            None if value.is_null() => {}
-            None => return Err(Error::InvalidArgument),
+        // Without a place there was none, and now there is none.
+        if let Some(place) = self.place(index) {
+            place.set(value);
         }
         Ok(())
     }

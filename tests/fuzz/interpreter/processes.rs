@@ -1,8 +1,11 @@
 //! What other processes and duplicates do to a program: children, and files that stay open when their
 //! numbers are used again.
 
+use libc::EINTR;
+
 use super::actions::act;
 use super::calls::{Call, End, InChild, Which};
+use super::waits::get_errno;
 use super::{World, with};
 
 /// A program keeps no more duplicates than that.
@@ -24,10 +27,7 @@ pub fn fork(first: InChild, instructions: u8) {
     let child = unsafe { libc::fork() };
     assert!(child >= 0);
     if child > 0 {
-        let mut status = 0;
-        // SAFETY: the child, which nobody else waits for.
-        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-        return assert_eq!(status, 0, "the child has failed");
+        return assert_eq!(end_of(child), 0, "the child has failed");
     }
     // SAFETY: no preconditions.
     unsafe { libc::alarm(LIMIT_S) };
@@ -47,6 +47,17 @@ pub fn fork(first: InChild, instructions: u8) {
         InChild::Stop => act(Call::Stop(Which::First)),
         InChild::Leave => leave(),
     }
+}
+
+/// Waits for a child's end; libFuzzer's timer may interrupt that.
+fn end_of(child: libc::pid_t) -> i32 {
+    let mut status = 0;
+    // SAFETY: the child, which nobody else waits for.
+    let waited = || unsafe { libc::waitpid(child, &raw mut status, 0) };
+    let is_interrupted = |result: &i32| *result == -1 && get_errno() == EINTR;
+    let waited = std::iter::repeat_with(waited).find(|result| !is_interrupted(result));
+    assert_eq!(waited, Some(child), "waitpid");
+    status
 }
 
 /// Ends a child.

@@ -10,10 +10,17 @@ use std::ffi::c_int;
 
 use majjen as _; // The library under test.
 
-/// Called once, before any program.
+/// Above the descriptors that programs open.
+const LOWEST_OF_REPORTS: c_int = 64;
+
+/// Called once, before any program, and before libFuzzer closes standard error, for the lines of programs.
 #[unsafe(no_mangle)]
 extern "C" fn LLVMFuzzerInitialize(_argc: *mut c_int, _argv: *mut *mut *mut u8) -> c_int {
-    std::panic::set_hook(Box::new(|failure| {
+    // SAFETY: no pointers.
+    let reports = unsafe { libc::fcntl(2, libc::F_DUPFD_CLOEXEC, LOWEST_OF_REPORTS) };
+    std::panic::set_hook(Box::new(move |failure| {
+        // SAFETY: no pointers. What the hook says comes out again.
+        unsafe { libc::dup2(reports, 2) };
         interpreter::write_out(&format!("FAILED: {}\n", interpreter::describe(failure)));
         std::process::abort(); // libFuzzer then saves the program.
     }));
