@@ -195,7 +195,7 @@ fuzz: need-rust need-c-compiler need-libfuzzer
 	@"$(fuzzer)" "$(fuzz_dir)/corpus" tests/fuzz/corpus tests/fuzz/regressions \
 		-artifact_prefix="$(fuzz_dir)/failures/" -max_total_time=$(FUZZ_SECONDS) \
 		-max_len=600 -timeout=30 -print_final_stats=1 -close_fd_mask=3 >"$(fuzz_dir)/log" 2>&1 \
-		|| { tail -n 12 "$(fuzz_dir)/log"; grep -a -A 1 "^FAILED" "$(fuzz_dir)/log"; \
+		|| { tail -n 12 "$(fuzz_dir)/log"; grep -a -A 3 "^FAILED" "$(fuzz_dir)/log"; \
 		echo "A program has failed; this shows its calls:"; \
 		echo "cargo test --release --test fuzz -- replay $(fuzz_dir)/failures/..."; exit 1; }
 	@awk '/^stat::number_of_executed/ { programs = $$2 } / cov: / { places = $$4 } \
