@@ -46,10 +46,19 @@ static void moments_are_waited_for(void) {
   }
 }
 
+// No task can wait for it: the time goes on only while threads compute.
+static void a_clock_of_processor_time_blocks_the_thread(void) {
+  struct timespec at = {0, 1};
+  uint64_t before = pinned();
+  CHECK_INT(clock_nanosleep(CLOCK_PROCESS_CPUTIME_ID, TIMER_ABSTIME, &at, NULL), ==, 0);
+  if (!in_threads()) CHECK_UINT(pinned(), ==, before + 1);
+}
+
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN_HOOKED(many_sleep_at_once);
   RUN_HOOKED(times_that_are_none_are_refused);
   RUN_HOOKED(moments_are_waited_for);
+  RUN_HOOKED(a_clock_of_processor_time_blocks_the_thread);
   return 0;
 }

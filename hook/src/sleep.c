@@ -70,9 +70,13 @@ EXPORT int HOOK(clock_nanosleep)(clockid_t clock, int flags, const struct timesp
                                  struct timespec *rest) {
   bool is_known = clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC || clock == CLOCK_BOOTTIME ||
                   clock == CLOCK_TAI;
-  if (hooked(MJ_HOOK_SLEEP) == NULL || !is_known || (flags & ~TIMER_ABSTIME) != 0 || time == NULL ||
+  if (hooked(MJ_HOOK_SLEEP) == NULL || (flags & ~TIMER_ABSTIME) != 0 || time == NULL ||
       !is_valid_time(time) || !may_suspend())
     return REAL(clock_nanosleep)(clock, flags, time, rest);
+  if (!is_known) {
+    count(&counts.pinned);
+    return REAL(clock_nanosleep)(clock, flags, time, rest);
+  }
   uint64_t left = 0;
   bool is_moment = flags & TIMER_ABSTIME;
   int error = is_moment ? sleep_until(clock, time) : sleep_for(ns_of_time(time), &left);

@@ -88,7 +88,7 @@ pub unsafe extern "C" fn mj_connect(
 }
 
 /// Makes a socket that listens, also where one has just listened before (SO_REUSEADDR). `address` is
-/// numeric, such as "127.0.0.1", "::", or NULL for all addresses; `service` is a port's number, 0 for one
+/// numeric, such as "127.0.0.1", "::", or NULL or empty for all addresses; `service` is a port's number, 0 for one
 /// that the kernel chooses. Or `address` is "unix:/path", and `service` NULL. In a task `address` may also be
 /// a name: it listens at the first of its addresses that works. Connections from IPv4 are accepted at
 /// "::" too. A `backlog` of 0 or less is 4096. `flags` are 0 or MJ_LISTEN_REUSEPORT, MJ_LISTEN_V6ONLY,

@@ -79,9 +79,13 @@ impl Signal {
                 value,
             });
             let address: *const c_void = (&raw const info).cast();
+            let process = libc::getpid();
+            if process <= 0 {
+                return; // A filter refuses it, and to kill(2) -1 is every process of the user.
+            }
             // What a process has sent, only the main thread may say so of.
-            if libc::syscall(libc::SYS_rt_sigqueueinfo, libc::getpid(), number, address) != 0 {
-                libc::kill(libc::getpid(), number);
+            if libc::syscall(libc::SYS_rt_sigqueueinfo, process, number, address) != 0 {
+                libc::kill(process, number);
             }
         }
     }
