@@ -174,8 +174,9 @@ pub extern "C" fn mj_log_to_stderr() -> c_int {
 /// one line whatever the values in it are, and no escape sequence reaches a terminal that takes UTF-8.
 /// All else passes: a byte 0x80 to 0x9f without 0xc2 before it, which a terminal in an 8-bit mode may
 /// obey, and U+2028 and U+2029, which some programs take for the end of a line. At first nothing is escaped.
-/// When memory is missing for a line, a `?` stands for each such character. Callable from any thread.
-/// Does not suspend.
+/// Names of tasks and schedulers are escaped in the library's own lines in any case, and with this once more: a
+/// backslash there is two. When memory is missing for a line, a `?` stands for each such character. Callable from
+/// any thread. Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_log_set_escape(escape: bool) {
     log::set_escape(escape);
