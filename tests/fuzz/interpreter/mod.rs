@@ -26,7 +26,7 @@ mod sync_calls;
 mod waits;
 
 use std::cell::RefCell;
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 
 #[allow(unused_imports, reason = "libFuzzer finds it by itself")]
@@ -261,6 +261,16 @@ impl World {
     pub fn look(&mut self) {
         for home in 0..2 {
             self.model.look(home);
+        }
+    }
+}
+
+/// Makes a system call again while a signal interrupts it, as that of libFuzzer's timer.
+pub fn uninterrupted(call: impl Fn() -> c_int) -> c_int {
+    loop {
+        let result = call();
+        if result >= 0 || waits::get_errno() != libc::EINTR {
+            return result;
         }
     }
 }

@@ -12,6 +12,7 @@ use std::ffi::c_int;
 use super::budget::{Budget, Yield};
 use super::majjen_h::*;
 use super::objects::{Aim, COUNT, Case, Given, Object};
+use super::uninterrupted;
 
 /// Why a task was made ready: a set, since several events may have happened.
 pub type Reasons = u16;
@@ -337,8 +338,9 @@ impl Model {
 /// The events of a descriptor that end a wait for `events`; `None` if it is not open.
 pub fn poll(fd: i32, events: i16) -> Option<i16> {
     let mut poll = libc::pollfd { fd, events, revents: 0 };
+    let place = &raw mut poll;
     // SAFETY: one pollfd.
-    let result = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    let result = uninterrupted(|| unsafe { libc::poll(place, 1, 0) });
     assert!(result >= 0);
     (fd >= 0 && poll.revents & libc::POLLNVAL == 0).then_some(poll.revents)
 }

@@ -1,12 +1,9 @@
 //! What other processes and duplicates do to a program: children, and files that stay open when their
 //! numbers are used again.
 
-use libc::EINTR;
-
 use super::actions::act;
 use super::calls::{Call, End, InChild, Which};
-use super::waits::get_errno;
-use super::{World, with};
+use super::{World, uninterrupted, with};
 
 /// A program keeps no more duplicates than that.
 const MOST_KEPT: usize = 8;
@@ -49,14 +46,12 @@ pub fn fork(first: InChild, instructions: u8) {
     }
 }
 
-/// Waits for a child's end; libFuzzer's timer may interrupt that.
 fn end_of(child: libc::pid_t) -> i32 {
     let mut status = 0;
+    let place = &raw mut status;
     // SAFETY: the child, which nobody else waits for.
-    let waited = || unsafe { libc::waitpid(child, &raw mut status, 0) };
-    let is_interrupted = |result: &i32| *result == -1 && get_errno() == EINTR;
-    let waited = std::iter::repeat_with(waited).find(|result| !is_interrupted(result));
-    assert_eq!(waited, Some(child), "waitpid");
+    let waited = uninterrupted(|| unsafe { libc::waitpid(child, place, 0) });
+    assert_eq!(waited, child, "waitpid");
     status
 }
 

@@ -6,6 +6,7 @@ use std::ffi::c_int;
 use libc::{EBADF, ECANCELED, EINTR, ETIMEDOUT};
 use libc::{POLLERR, POLLHUP, POLLNVAL};
 
+use super::super::uninterrupted;
 use super::World;
 use super::program::Kind;
 
@@ -84,8 +85,9 @@ impl Op {
 /// The events of a descriptor among those that end a wait; `None` if it is not open.
 pub fn poll(fd: c_int, events: i16) -> Option<i16> {
     let mut poll = libc::pollfd { fd, events, revents: 0 };
+    let place = &raw mut poll;
     // SAFETY: one pollfd.
-    let result = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    let result = uninterrupted(|| unsafe { libc::poll(place, 1, 0) });
     assert!(result >= 0);
     let found = poll.revents;
     (fd >= 0 && found & POLLNVAL == 0).then_some(found & (events | POLLERR | POLLHUP))
