@@ -79,9 +79,9 @@ impl Model {
         let first = sends.iter_mut().filter(|(_, _, fate)| *fate == Fate::Hidden);
         first.take(hidden.max(0) as usize).for_each(|(_, _, fate)| *fate = Fate::Done(0));
 
+        // In FIFO order: who has looked by itself was still in the list when the loop served those behind it.
         let mut queues = [sends, receives].map(|mut fates| {
             fates.retain(|(_, _, fate)| *fate == Fate::Done(0));
-            fates.sort_by_key(|(task, ..)| self.has_looked(*task));
             fates.into_iter().peekable()
         });
         while let Some((task, by, _)) = queues.iter_mut().find_map(|queue| {
@@ -142,16 +142,11 @@ impl Model {
         self.tasks[task].why & TIME != 0 || wait.deadline_ns.is_some_and(|ns| ns <= self.now_ns)
     }
 
-    /// Whether a task's call has returned, and may have looked by itself when its turn had begun. Who is not late
-    /// was served by the loop, also if nobody has looked since.
-    fn has_looked(&self, task: usize) -> bool {
-        self.tasks[task].result.is_some() && self.is_late(task)
-    }
-
     /// Nobody is served before those who have waited for longer, but one whose time was over may have looked.
     fn check_order(&self, fates: &mut [(usize, usize, Fate)]) {
         let by_loop = |(task, _, fate): &(usize, usize, Fate)| {
-            *fate == Fate::Done(0) && !self.has_looked(*task)
+            let has_looked = self.tasks[*task].result.is_some() && self.is_late(*task);
+            *fate == Fate::Done(0) && !has_looked
         };
         let served = fates.iter().rposition(by_loop).unwrap_or(0);
         for (task, _, fate) in &mut fates[..served] {
