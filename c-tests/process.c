@@ -411,6 +411,36 @@ static void others_have_the_numbers_of_its_descriptors(void) {
 }
 RUN_IN_TASK(others_have_the_numbers_of_its_descriptors)
 
+// Those are another child's: it gets no signal, keeps its pipe, and its end is not the first one's.
+static void another_child_has_the_numbers_of_its_descriptors(void) {
+  mj_log_set_level(MJ_LOG_FATAL);
+  enum { HIGH = 100 };
+  int status;
+  bool was_open[HIGH];
+  for (int fd = 3; fd < HIGH; fd++) was_open[fd] = fcntl(fd, F_GETFD) >= 0;
+  const mj_process_options options = {.output = MJ_PROCESS_PIPE};
+  mj_process* process = shell("exec sleep 100", &options);
+  for (int fd = 3; fd < HIGH; fd++) {
+    if (!was_open[fd]) close(fd);
+  }
+  mj_process* other = shell("echo it is there; exec sleep 100", &options);
+  CHECK_INT(mj_process_take_pipe(process, 1), ==, -EBADF);
+  CHECK_INT(mj_process_kill(process, SIGTERM), ==, 0);
+  CHECK_INT(mj_process_wait(process, &status, MJ_FOREVER), ==, 0);
+  CHECK_INT(exit_code(status), ==, -SIGTERM);
+  CHECK_INT(mj_process_end(process, MJ_FOREVER, NULL), ==, 0);
+  CHECK_INT(mj_process_wait(other, &status, 1000000), ==, -ETIMEDOUT);
+  char text[16] = "";
+  int output = mj_process_take_pipe(other, 1);
+  CHECK_INT(mj_read(output, text, sizeof text, MJ_FOREVER), ==, 12);
+  CHECK_STR(text, "it is there\n");
+  CHECK_INT(mj_fd_close(output), ==, 0);
+  CHECK_INT(mj_process_end(other, MJ_FOREVER, &status), ==, 0);
+  CHECK_INT(exit_code(status), ==, -SIGTERM);
+  mj_log_set_level(MJ_LOG_ERROR);
+}
+RUN_IN_TASK(another_child_has_the_numbers_of_its_descriptors)
+
 static void one_is_ended_whose_descriptor_is_closed(void) {
   mj_log_set_level(MJ_LOG_FATAL);
   mj_process* process = shell("exec sleep 100", NULL);
@@ -785,6 +815,7 @@ int main(void) {
   RUN(a_canceled_task_ends_its_child_in_task);
   RUN(one_is_ended_whose_descriptor_is_closed_in_task);
   RUN(others_have_the_numbers_of_its_descriptors_in_task);
+  RUN(another_child_has_the_numbers_of_its_descriptors_in_task);
   RUN(those_let_go_are_waited_for_in_task);
   RUN(a_child_outlives_its_scheduler);
   RUN(an_end_may_go_with_its_scheduler);

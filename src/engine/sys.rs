@@ -58,7 +58,7 @@ pub use file::*;
 #[cfg(not(loom))]
 pub use futex::*;
 pub use interrupted::*;
-pub use mark::{Mark, is_marked};
+pub use mark::{FileId, Mark, is_marked, stands_for_child};
 pub use memory::*;
 pub use names::*;
 pub use notification::*;

@@ -35,7 +35,7 @@ use crate::engine::scheduler::{
     Limit, READABLE, close_private_fd, regardless, spend_in_task, wait_fd_later,
 };
 use crate::engine::sync::Home;
-use crate::engine::sys::{self, ErrnoGuard, Error, Look, Mark, Pid, Result};
+use crate::engine::sys::{self, ErrnoGuard, Error, Look, Pid, Result};
 use crate::engine::threads::{Lock, this_process};
 use crate::engine::time::Deadline;
 
@@ -130,7 +130,7 @@ impl Child {
 
     /// Its descriptor, if it has one, and the program has not closed that: the number may be another file's by now.
     pub(super) fn fd(&self) -> Option<c_int> {
-        self.fd.filter(|fd| sys::is_marked(*fd, Mark::CHILD))
+        self.fd.filter(|fd| sys::stands_for_child(*fd, self.pid))
     }
 
     /// The library's end of a pipe, which is the caller's from now on.

@@ -4,10 +4,14 @@ use std::cell::Cell;
 use std::ffi::c_int;
 
 use crate::engine::scheduler::close_fd;
-use crate::engine::sys::{Error, Mark, Result, is_marked};
+use crate::engine::sys::{Error, FileId, Result};
 
 /// The library's ends of a child's pipes, and the socket at which it may be heard.
-pub struct Pipes([Cell<Option<c_int>>; 4]);
+pub struct Pipes([Cell<Option<End>>; 4]);
+
+/// A number, and the file that was opened with it, if the system tells.
+#[derive(Clone, Copy)]
+struct End(c_int, Option<FileId>);
 
 /// Where the socket is.
 pub const HEARING: usize = 3;
@@ -18,17 +22,17 @@ impl Pipes {
     }
 
     pub fn put(&self, number: usize, fd: c_int) {
-        self.0[number].set(Some(fd));
+        self.0[number].set(Some(End(fd, FileId::of(fd))));
     }
 
     pub fn get(&self, number: usize) -> Result<c_int> {
         let place = self.0.get(number).ok_or(Error::InvalidArgument)?;
-        place.get().filter(is_own).ok_or(Error::Os(libc::EBADF))
+        place.get().and_then(End::own).ok_or(Error::Os(libc::EBADF))
     }
 
     pub fn take(&self, number: usize) -> Result<c_int> {
         let place = self.0.get(number).ok_or(Error::InvalidArgument)?;
-        place.take().filter(is_own).ok_or(Error::Os(libc::EBADF))
+        place.take().and_then(End::own).ok_or(Error::Os(libc::EBADF))
     }
 
     pub fn close(&self) {
@@ -40,9 +44,12 @@ impl Pipes {
     }
 }
 
-/// Whether a number is still that of the file that was opened: the program may have closed what is not its.
-fn is_own(fd: &c_int) -> bool {
-    is_marked(*fd, Mark::CHILD)
+impl End {
+    /// The number, if it is still that file's: the program may have closed what is not its.
+    fn own(self) -> Option<c_int> {
+        let End(fd, file) = self;
+        (file.is_none() || FileId::of(fd) == file).then_some(fd)
+    }
 }
 
 impl Drop for Pipes {

@@ -8,7 +8,7 @@ use super::cancellation::uncancelable;
 use super::descriptor::{close, opened};
 use super::errno::{check, is_refusal};
 use super::error::{Error, Result};
-use super::mark::Mark;
+use super::mark::mark_child;
 
 /// A number of a process.
 pub type Pid = libc::pid_t;
@@ -169,7 +169,7 @@ pub fn open_child(pid: Pid) -> Option<c_int> {
     // SAFETY: no preconditions. The descriptor is closed by exec.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0 as c_uint) } as c_int;
     let fd = opened(fd).ok()?;
-    Mark::CHILD.set(fd);
+    mark_child(fd, pid);
     Some(fd)
 }
 
@@ -235,10 +235,7 @@ pub fn pipe() -> Result<[c_int; 2]> {
     // SAFETY: the address is good for two.
     check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
     match ends.map(opened) {
-        [Ok(reader), Ok(writer)] => {
-            [reader, writer].iter().for_each(|end| Mark::CHILD.set(*end));
-            Ok([reader, writer])
-        }
+        [Ok(reader), Ok(writer)] => Ok([reader, writer]),
         [Err(error), other] | [other, Err(error)] => {
             if let Ok(fd) = other {
                 close(fd);

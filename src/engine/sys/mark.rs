@@ -8,6 +8,11 @@
 //! property of the open file that nothing else uses (F_SETSIG of fcntl(2)), that duplicates and
 //! children share, and that a file which somebody else has opened lacks. Where the system refuses
 //! it nothing is marked, and each function here says what follows.
+//!
+//! All that stands for a child process has one mark. Whose it is, its owner says (F_SETOWN), to whom the
+//! signal would go: the child, which gets none. Once that has been waited for, the owner is nobody.
+//!
+//! A file that the program may get, such as a pipe, is not marked but [known by its numbers](FileId).
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -31,8 +36,8 @@ static REFUSED: AtomicBool = AtomicBool::new(false);
 impl Mark {
     pub const LOG_FILE: Mark = Mark(1);
     pub const SYSTEM_LOG: Mark = Mark(2);
-    /// What stands for a child process, and the pipes to it.
-    pub const CHILD: Mark = Mark(3);
+    /// What stands for a child process.
+    const CHILD: Mark = Mark(3);
     const FIRST_OF_A_PROCESS: c_int = 4;
 
     /// That of the descriptors of schedulers, another one in a child than in its parent.
@@ -64,6 +69,39 @@ impl Mark {
         if self == NONE || check(unsafe { libc::fcntl(fd, F_SETSIG, self.0) }).is_err() {
             REFUSED.store(true, Relaxed);
         }
+    }
+}
+
+/// Marks what stands for a child process.
+pub(super) fn mark_child(fd: c_int, pid: c_int) {
+    // SAFETY: as in `Mark::set`.
+    if check(unsafe { libc::fcntl(fd, libc::F_SETOWN, pid) }).is_err() {
+        REFUSED.store(true, Relaxed);
+    }
+    Mark::CHILD.set(fd);
+}
+
+/// Whether the file of a number stands for this child process, or for one that has been waited for: nobody
+/// waits at that any more. True where there are no marks.
+pub fn stands_for_child(fd: c_int, pid: c_int) -> bool {
+    // SAFETY: the request reads a number.
+    let owner = || unsafe { libc::fcntl(fd, libc::F_GETOWN) };
+    is_marked(fd, Mark::CHILD) && ([0, pid].contains(&owner()) || REFUSED.load(Relaxed))
+}
+
+/// A file, told from all others that are open, but those that have no numbers of their own, as what stands for a
+/// process before Linux 6.9.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FileId(libc::dev_t, libc::ino_t);
+
+impl FileId {
+    /// That of a number's file; nothing if there is none, or the system does not tell.
+    pub fn of(fd: c_int) -> Option<FileId> {
+        // SAFETY: integers, for which zero is a value.
+        let mut status: libc::stat = unsafe { std::mem::zeroed() };
+        // SAFETY: the address is good for the answer.
+        check(unsafe { libc::fstat(fd, &mut status) }).ok()?;
+        Some(FileId(status.st_dev, status.st_ino))
     }
 }
 

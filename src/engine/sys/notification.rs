@@ -11,7 +11,6 @@ use super::child::Pid;
 use super::datagram::{patient_socket, send};
 use super::errno::last_error;
 use super::error::Result;
-use super::mark::Mark;
 use super::socket::{bind, connect_socket, socket};
 use super::socket_option::set;
 use super::transfer::iovec;
@@ -27,7 +26,6 @@ pub fn notify(address: &Address, bytes: &[u8]) -> Result<()> {
 /// A socket that such datagrams can be sent to, under a name that the kernel chooses. It does not block.
 pub fn notified_socket() -> Result<OwnedFd> {
     let socket = socket(libc::AF_UNIX, libc::SOCK_DGRAM, &[])?;
-    Mark::CHILD.set(socket.as_raw_fd());
     set(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PASSCRED, &c_int::from(true))?;
     bind(&socket, &Address::any_unix())?;
     Ok(socket)
