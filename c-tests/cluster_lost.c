@@ -6,6 +6,7 @@
 #include "child.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
@@ -43,10 +44,17 @@ static void make(mj_core_set_up_fn set_up, mj_core_tear_down_fn tear_down, const
   CHECK(cluster != NULL);
 }
 
+static bool has_default_action(int signal) {
+  struct sigaction action;
+  CHECK_INT(sigaction(signal, NULL, &action), ==, 0);
+  return action.sa_handler == SIG_DFL;
+}
+
 static void is_lost(int how_often) {
   CHECK_INT(mj_cluster_join(cluster), ==, -ESRCH);
   CHECK_INT(lines, ==, how_often);
   CHECK_INT(mj_cluster_destroy(cluster), ==, 0);
+  CHECK(has_default_action(SIGPIPE));
 }
 
 static void ends_its_thread(void* unused) {
@@ -97,6 +105,31 @@ static void the_others_stop(void) {
   mj_remote_release(handle);
   CHECK_INT(mj_run(schedulers[1]), ==, -EPERM);
   mj_scheduler_destroy(schedulers[1]);
+}
+
+static void waits_for_a_signal(void* unused) {
+  called++;
+  mj_signal_wait((const int[]){SIGTERM}, 1, NULL, MJ_FOREVER);
+  (void)unused;
+  abort();
+}
+
+static void ends_its_thread_beside_it(void* unused) {
+  while (called == 0) mj_yield();
+  CHECK_INT(mj_scheduler_dump_on_signal(mj_scheduler_current(), SIGUSR2), ==, 0);
+  CHECK(!has_default_action(SIGTERM) && !has_default_action(SIGUSR2) && !has_default_action(SIGPIPE));
+  ends_its_thread(unused);
+}
+
+// No other task waits for them, and the process is not to be without their effect for good.
+static void its_signals_have_their_effect_again(void) {
+  make(is_set_up, is_torn_down, "the thread of core 1 has ended in a task");
+  CHECK_INT(mj_cluster_go(cluster, 1, waits_for_a_signal, NULL, NULL), ==, 0);
+  CHECK_INT(mj_cluster_go(cluster, 1, ends_its_thread_beside_it, NULL, NULL), ==, 0);
+  CHECK_INT(mj_cluster_start(cluster), ==, 0);
+  is_lost(1);
+  CHECK(has_default_action(SIGTERM));
+  CHECK(has_default_action(SIGUSR2));
 }
 
 static void a_run_ends_of_which_all_cores_are_lost(void) {
@@ -265,6 +298,7 @@ static void runs_in_child(void) { CHECK_INT(status_of_child(in_child), ==, 0); }
 int main(void) {
   if (sanitized()) return 0;  // They do not bear the end of a thread on another stack than its own.
   RUN_IN_CHILD(the_others_stop);
+  RUN_IN_CHILD(its_signals_have_their_effect_again);
   RUN_IN_CHILD(a_run_ends_of_which_all_cores_are_lost);
   RUN_IN_CHILD(calls_end);
   RUN_IN_CHILD(a_set_up_ends_its_thread);

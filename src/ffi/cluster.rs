@@ -36,8 +36,9 @@ use crate::engine::task::to_name;
 ///
 /// A core's thread must not end by pthread_exit(), in a task, in `set_up` or in `tear_down`. If it does, which is an
 /// ERROR line, the core has failed: calls to it end with -EPIPE, and the others are stopped. What its tasks have
-/// deferred is called, and what it was given and has not begun is abandoned; but `tear_down` is not called, and its
-/// scheduler is never released, with the stacks of its tasks.
+/// deferred is called, and what it was given and has not begun is abandoned, unless a function that is called for that
+/// ends the thread once more; but `tear_down` is not called, and its scheduler is never released, with the stacks of
+/// its tasks. Signals that its tasks have waited for have the effect again that they had before.
 ///
 /// Returns the cluster, to be released with mj_cluster_destroy(), or NULL. Errors, in errno, with which no thread is
 /// left:

@@ -73,6 +73,7 @@ unsafe extern "C" fn on_thread_end(core: *mut c_void) {
         Some(scheduler) => scheduler.close_lost(),
         None => _ = core.remote().map(Remote::close), // If its destruction has not come so far.
     }
+    core.guard.take();
     watch_no_more();
     core.end_thread();
 }

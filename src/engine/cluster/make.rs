@@ -277,6 +277,7 @@ impl Core {
             own: Cell::new(null_mut()),
             scheduler: Cell::new(null()),
             stage: Cell::new(Stage::Runs),
+            guard: Cell::new(None),
             end: End::new(let_go, urged),
             is_over: AtomicBool::new(false),
             last: OnceLock::new(),

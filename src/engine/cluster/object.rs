@@ -13,6 +13,7 @@ use super::messages::{Control, End};
 use super::urge::Urge;
 use crate::engine::context::sanitizer;
 use crate::engine::measure::Metrics;
+use crate::engine::process::signals::Guard;
 use crate::engine::scheduler::{Scheduler, current};
 use crate::engine::sys::{self, Error, Result, Thread};
 use crate::engine::task::Name;
@@ -100,6 +101,8 @@ pub struct Core {
     /// Its scheduler, and how far its thread has come: of the thread.
     pub(super) scheduler: Cell<*const Scheduler>,
     pub(super) stage: Cell<Stage>,
+    /// What keeps SIGPIPE away while it runs, of the thread as well.
+    pub(super) guard: Cell<Option<Guard>>,
     pub(super) end: End,
     /// Whether its run has ended.
     pub(super) is_over: AtomicBool,

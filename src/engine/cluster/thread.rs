@@ -78,13 +78,16 @@ fn run(core: &Core) {
     let cluster = core.cluster();
     // A write to a connection that has gone is an error, and does not end the process: handlers that were written for
     // one scheduler of an application rely on that.
-    let without_signals_of_pipes = core.remote().and_then(Guard::of_pipes);
+    let guarded = core.remote().and_then(Guard::of_pipes).map(|guard| core.guard.set(Some(guard)));
     // SAFETY: on the core's thread, after `create`.
-    let run = |_: &Guard| unsafe { (cluster.kind.run)(core) };
-    if let Err(error) = without_signals_of_pipes.as_ref().map_err(|error| *error).and_then(run) {
+    if let Err(error) = guarded.and_then(|()| unsafe { (cluster.kind.run)(core) }) {
         cluster.fail(error);
     }
     core.end_run(false);
-    // SAFETY: as above.
-    unsafe { (cluster.kind.tear_down)(core) };
+    // Else it was not set up.
+    if guarded.is_ok() {
+        // SAFETY: as above.
+        unsafe { (cluster.kind.tear_down)(core) };
+    }
+    core.guard.take();
 }

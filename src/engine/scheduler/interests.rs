@@ -278,10 +278,12 @@ impl Signals {
     }
 }
 
-impl Drop for Signals {
-    fn drop(&mut self) {
+impl Signals {
+    /// Nobody waits for any: the last in the process for whom a signal was caught gives back the action that was
+    /// there before.
+    pub fn give_up(&self) {
         let Some(caught) = self.caught() else { return };
-        // The tasks are gone, and so are their lists.
+        // The tasks are gone, or will not run, and so are their lists.
         while let Some(interest) = caught.interests.first() {
             caught.end(interest, &Nobody);
         }
@@ -296,6 +298,12 @@ impl Drop for Signals {
             sys::free(memory.cast());
             Inlet::free(inlet);
         }
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.give_up();
     }
 }
 

@@ -33,6 +33,7 @@ impl Scheduler {
     /// It is left as it is. To who has its address it is running.
     pub fn close_lost(&self) {
         self.part();
+        self.signals.give_up(); // Else they would find nobody who waits for them, and be gone.
         let _ = self.remote.enter(); // No thread runs it.
     }
 }
