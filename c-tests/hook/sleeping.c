@@ -51,6 +51,7 @@ static void a_clock_of_processor_time_blocks_the_thread(void) {
   struct timespec at = {0, 1};
   uint64_t before = pinned();
   CHECK_INT(clock_nanosleep(CLOCK_PROCESS_CPUTIME_ID, TIMER_ABSTIME, &at, NULL), ==, 0);
+  CHECK_INT(clock_nanosleep(CLOCK_THREAD_CPUTIME_ID, 0, &at, NULL), ==, EINVAL);
   if (!in_threads()) CHECK_UINT(pinned(), ==, before + 1);
 }
 

@@ -74,8 +74,9 @@ EXPORT int HOOK(clock_nanosleep)(clockid_t clock, int flags, const struct timesp
       !is_valid_time(time) || !may_suspend())
     return REAL(clock_nanosleep)(clock, flags, time, rest);
   if (!is_known) {
-    count(&counts.pinned);
-    return REAL(clock_nanosleep)(clock, flags, time, rest);
+    int result = REAL(clock_nanosleep)(clock, flags, time, rest);
+    if (result == 0 || result == EINTR) count(&counts.pinned);
+    return result;
   }
   uint64_t left = 0;
   bool is_moment = flags & TIMER_ABSTIME;

@@ -20,8 +20,9 @@ use crate::engine::sys::Error;
 ///
 /// With MAJJEN_TRACE=FILE in the environment a new scheduler records 65,536 events, and writes them to FILE at the
 /// end of each run, as mj_scheduler_write_trace(); the second scheduler of the process to FILE.2, and so on. A %p in
-/// FILE stands for the number of the process. A program that has more rights than who runs it, by set-uid or such,
-/// takes no notice.
+/// FILE stands for the number of the process. If FILE is a pipe whose reader stands still for 10 s, the rest is not
+/// written, which is an ERROR line. A program that has more rights than who runs it, by set-uid or such, takes no
+/// notice.
 ///
 /// A child of fork() goes on with a record of its own, which begins as a copy of its parent's. If its parent has had
 /// schedulers with MAJJEN_TRACE, it writes no files, and its new schedulers do not record, unless there is a %p in

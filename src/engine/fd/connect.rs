@@ -75,8 +75,9 @@ impl Call {
     }
 }
 
-/// What has come of an attempt to connect that this process, by its identity, began, and that is over. Its error is
-/// told once: ECONNABORTED if another task has been told, or in a child of fork(), which leaves it to its parent.
+/// What has come of an attempt to connect that is over, and that a process, by its identity, began or waited for. Its
+/// error is told once: ECONNABORTED if another task has been told, or in a child of that process, which leaves it to
+/// its parent.
 pub fn outcome_of_attempt(fd: c_int, began_in: u32) -> Result<()> {
     if this_process() == began_in {
         sys::take_socket_error(fd)?;

@@ -187,8 +187,8 @@ struct File {
 
 impl File {
     fn flush(&mut self) {
-        /// How long it waits for room, if the file is a pipe.
-        const PATIENCE_NS: u64 = 100_000_000;
+        /// How long it waits for a reader that stands still, if the file is a pipe.
+        const PATIENCE_NS: u64 = 10_000_000_000;
         let text = &self.text[..std::mem::take(&mut self.length)];
         if self.result.is_ok() {
             let written = self.writes.write_all(self.fd, text, PATIENCE_NS);

@@ -74,6 +74,7 @@ fn note(failure: &mut Option<Error>, error: Error) {
     let weight = |error: Error| match error {
         // There is no such network here.
         Error::Os(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL | libc::ENETUNREACH) => 0,
+        Error::Os(libc::ECONNABORTED) => 0, // The parent of this process is told.
         Error::Os(libc::EHOSTUNREACH) => 1,
         Error::Os(libc::ETIMEDOUT) => 2,
         _ => 3,
@@ -87,15 +88,15 @@ fn note(failure: &mut Option<Error>, error: Error) {
 /// all addresses: where most are silent, each gets its attempt in time.
 struct Attempts {
     polls: [pollfd; MOST],
+    /// Which process has begun each.
+    processes: [u32; MOST],
     count: usize,
-    /// Whose they are.
-    process: u32,
 }
 
 impl Attempts {
     fn new() -> Attempts {
         let none = pollfd { fd: -1, events: WRITABLE as i16, revents: 0 };
-        Attempts { polls: [none; MOST], count: 0, process: this_process() }
+        Attempts { polls: [none; MOST], processes: [0; MOST], count: 0 }
     }
 
     fn are_none(&self) -> bool {
@@ -108,12 +109,14 @@ impl Attempts {
 
     fn add(&mut self, socket: OwnedFd) {
         self.polls[self.count].fd = socket.into_raw_fd();
+        self.processes[self.count] = this_process();
         self.count += 1;
     }
 
     fn remove(&mut self, index: usize) -> c_int {
         self.count -= 1;
         self.polls.swap(index, self.count);
+        self.processes.swap(index, self.count);
         self.polls[self.count].fd
     }
 
@@ -126,7 +129,7 @@ impl Attempts {
                 index += 1;
                 continue;
             }
-            match fd::outcome_of_attempt(poll.fd, self.process) {
+            match fd::outcome_of_attempt(poll.fd, self.processes[index]) {
                 Ok(()) => {
                     let fd = self.remove(index);
                     // SAFETY: it was an OwnedFd, and is in no other place now.
@@ -159,7 +162,7 @@ mod tests {
     #[test]
     fn the_first_error_that_says_most_is_kept() {
         let rising = [
-            [libc::ENETUNREACH, libc::EADDRNOTAVAIL],
+            [libc::ENETUNREACH, libc::ECONNABORTED],
             [libc::EHOSTUNREACH; 2],
             [libc::ETIMEDOUT; 2],
             [libc::ECONNREFUSED, libc::EACCES],
