@@ -66,21 +66,28 @@ static void wake_up(void) {
 // ---- Suspended to memory ----
 
 static int never[2];
+static int begun;  // so many tasks have begun to wait
 
 // What waits in the kernel is woken by its clock, and finds that the library's has stood still.
-static void* suspends_the_machine(void* unused) {
+static void* stays_asleep(void* unused) {
   (void)unused;
-  usleep(50000);
-  fall_asleep();
   usleep(400000);
   wake_up();
   return NULL;
+}
+
+// The clock stands still since before the others looked at it, so nothing of their times is over, however
+// late this is; and the machine sleeps on for as long as if it had fallen asleep only now.
+static void lets_the_machine_sleep(void* machine) {
+  CHECK_INT(begun, ==, 3);
+  CHECK_INT(pthread_create(machine, NULL, stays_asleep, NULL), ==, 0);
 }
 
 static void sleeps_through(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
   uint64_t begin = awake_and_asleep_ns(), begin_awake = now_ns();
+  begun++;
   CHECK_INT(mj_sleep_ns(200 * MS), ==, 0);
   CHECK_UINT(now_ns() - begin_awake, >=, 200 * MS);
   CHECK_UINT(awake_and_asleep_ns() - begin, >=, 600 * MS);
@@ -91,6 +98,7 @@ static void waits_through(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
   uint64_t begin = awake_and_asleep_ns(), begin_awake = now_ns();
+  begun++;
   CHECK_INT(mj_task_wait_fd(never[0], POLLIN, 200 * MS), ==, -ETIMEDOUT);
   CHECK_UINT(now_ns() - begin_awake, >=, 200 * MS);
   CHECK_UINT(awake_and_asleep_ns() - begin, >=, 600 * MS);
@@ -106,7 +114,9 @@ static void waits_for_a_timer_of_the_time_since_boot(mj_scheduler* scheduler, vo
   CHECK_INT(timer, >=, 0);
   struct itimerspec in_300_ms = {.it_value = {.tv_nsec = 300 * MS}};
   CHECK_INT(timerfd_settime(timer, 0, &in_300_ms, NULL), ==, 0);
-  // 150 ms awake are over after it, however late the machine serves both: then a last look counts.
+  begun++;
+  // It ends while the machine sleeps, and 150 ms awake are over after that, however late both are served:
+  // then a last look counts.
   CHECK_INT(mj_task_wait_fd(timer, POLLIN, 150 * MS), ==, POLLIN);
   CHECK_UINT(awake_and_asleep_ns() - begin, >=, 300 * MS);
   close(timer);
@@ -120,7 +130,9 @@ static void a_suspended_machine_delays_timers_by_its_sleep(void) {
   add_task(scheduler, waits_through, NULL);
   add_task(scheduler, waits_for_a_timer_of_the_time_since_boot, NULL);
   pthread_t machine;
-  CHECK_INT(pthread_create(&machine, NULL, suspends_the_machine, NULL), ==, 0);
+  begun = 0;
+  CHECK_INT(mj_go(scheduler, lets_the_machine_sleep, &machine, NULL), ==, 0);
+  fall_asleep();
   CHECK_INT(mj_run(scheduler), ==, 0);
   pthread_join(machine, NULL);
   mj_scheduler_destroy(scheduler);
