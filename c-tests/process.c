@@ -384,6 +384,8 @@ static void close_descriptors_of_children(void) {
   for (int fd = 3; (fd = descriptor_of_a_child(fd)) >= 0; fd++) CHECK_INT(close(fd), ==, 0);
 }
 
+static void kills(void* process) { CHECK_INT(mj_process_kill(process, SIGUSR1), ==, 0); }
+
 // The program closes all that it does not know, and opens others, which get the numbers.
 static void others_have_the_numbers_of_its_descriptors(void) {
   enum { HIGH = 100 };
@@ -391,7 +393,7 @@ static void others_have_the_numbers_of_its_descriptors(void) {
   bool was_open[HIGH], is_own[HIGH] = {false};
   for (int fd = 3; fd < HIGH; fd++) was_open[fd] = fcntl(fd, F_GETFD) >= 0;
   const mj_process_options options = {.output = MJ_PROCESS_PIPE};
-  mj_process* process = shell("exec sleep 0.2", &options);
+  mj_process* process = shell("exec sleep 100", &options);
   for (int fd = 3; fd < HIGH; fd++) {
     if (was_open[fd] || fcntl(fd, F_GETFD) < 0) continue;
     is_own[fd] = true;
@@ -402,9 +404,11 @@ static void others_have_the_numbers_of_its_descriptors(void) {
   // They are always ready, and it has not ended.
   CHECK_INT(mj_process_wait(process, &status, 10000000), ==, -ETIMEDOUT);
   CHECK_INT(mj_process_take_pipe(process, 1), ==, -EBADF);
+  CHECK_INT(mj_go(scheduler, kills, process, NULL), ==, 0);  // While it is waited for.
   CHECK_INT(mj_process_wait(process, &status, MJ_FOREVER), ==, 0);
-  CHECK_INT(status, ==, 0);
+  CHECK_INT(exit_code(status), ==, -SIGUSR1);
   CHECK_INT(mj_process_end(process, MJ_FOREVER, &status), ==, 0);
+  CHECK_INT(exit_code(status), ==, -SIGUSR1);
   for (int fd = 3; fd < HIGH; fd++) {
     if (is_own[fd]) CHECK_INT(close(fd), ==, 0);  // It has not been closed.
   }
