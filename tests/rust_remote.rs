@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::future::{Either, join, select};
@@ -410,11 +410,13 @@ fn a_task_has_the_handle_of_its_scheduler() {
         let (tell, told) = mpsc::channel();
         remote.spawn(move || tell.send(task::current().unwrap().id()).unwrap()).unwrap();
         // It has its turn when the loop has looked, which is not between any two turns.
+        let begin = Instant::now();
         loop {
             match told.try_recv() {
                 Ok(id) => return id,
                 Err(_) => task::yield_now().unwrap(),
             }
+            assert!(begin.elapsed() < Duration::from_secs(60), "it never has its turn");
         }
     });
     scheduler.run().unwrap();
