@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/fsuid.h>
@@ -386,7 +387,9 @@ static int never_ready(const char* how) {
   if (strcmp(how, "crashes") == 0) raise(SIGKILL);
   if (strcmp(how, "stubborn") == 0) signal(SIGTERM, SIG_IGN);
   if (strcmp(how, "late") == 0) {
-    usleep(100000);
+    char byte;
+    CHECK_INT(write(1, "begun", 5), ==, 5);
+    CHECK_INT(read(0, &byte, 1), ==, 1);
     CHECK_INT(mj_notify("READY=1"), ==, 1);
   }
   if (strcmp(how, "wrong") == 0) {
@@ -483,34 +486,51 @@ static void a_cancellation_ends_the_new_one(void) {
   CHECK_INT(close(given[0]), ==, 0);
 }
 
-static pid_t hands_over;  // the process that does
+static pid_t hands_over;            // the process that does
+static int to_new[2], from_new[2];  // of the new process: its input and its output
 
 static void hands_over_to_one_that_is_late(void* argument) {
   (void)argument;
   mj_process* process = NULL;
-  int result = hand_over(LIST(self, "never ready", "late"), LONG_NS, &process);
+  const char* const* arguments = LIST(self, "never ready", "late");
+  const mj_process_options options = {.input = to_new[0], .output = from_new[1]};
+  int result = mj_process_hand_over(arguments, &options, given, 1, LONG_NS, &process);
   CHECK_INT(result, ==, getpid() == hands_over ? 0 : -ECHILD);
   if (result == 0) end_by(process, SIGTERM);
+}
+
+static void new_one_has_said_something(void) {
+  char text[16];
+  CHECK_INT(read(from_new[0], text, sizeof text), >, 0);
 }
 
 // The child goes on with the run when the new process has said that it is ready, and before its parent does.
 static void forks_meanwhile(void* argument) {
   (void)argument;
-  CHECK_INT(mj_sleep_ns(20 * MS), ==, 0);
+  CHECK_INT(mj_task_wait_fd(from_new[0], POLLIN, LONG_NS), ==, POLLIN);
+  new_one_has_said_something();
   pid_t child = fork();
-  if (child == 0) usleep(500000);
-  else check_ended_well(child);
+  if (child == 0) {
+    alarm(100);
+    CHECK_INT(write(to_new[1], "x", 1), ==, 1);
+    new_one_has_said_something();
+  } else {
+    check_ended_well(child);
+  }
 }
 
 static void a_child_does_not_take_what_its_parent_is_told(void) {
   given[0] = raw_listener();
   hands_over = getpid();
+  CHECK_INT(pipe2(to_new, O_CLOEXEC), ==, 0);
+  CHECK_INT(pipe2(from_new, O_CLOEXEC), ==, 0);
   scheduler = new_scheduler();
   CHECK_INT(mj_go(scheduler, hands_over_to_one_that_is_late, NULL, NULL), ==, 0);
   CHECK_INT(mj_go(scheduler, forks_meanwhile, NULL, NULL), ==, 0);
   CHECK_INT(mj_run(scheduler), ==, 0);
   mj_scheduler_destroy(scheduler);
   if (getpid() != hands_over) _exit(0);
+  for (int i = 0; i < 2; i++) CHECK_INT(close(to_new[i]) | close(from_new[i]), ==, 0);
   CHECK_INT(close(given[0]), ==, 0);
 }
 
