@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/stat.h>
 
 static mj_scheduler* scheduler;
@@ -153,33 +154,91 @@ static void counts_errors(mj_log_level level, const char* message, void* error) 
   errors += level >= MJ_LOG_ERROR && strstr(message, error) != NULL;
 }
 
-static void runs_with_trace_file(const char* path, int error) {
+// Returns how often the log tells of this error.
+static int run_with_trace_file(const char* path, int error) {
   CHECK_INT(setenv("MAJJEN_TRACE", path, 1), ==, 0);
   mj_log_set_callback(counts_errors, strerror(error));
+  errors = 0;
   scheduler = new_scheduler();
   for (int i = 0; i < 100; i++) add(yields, NULL);
   runs();
-  CHECK_INT(errors, ==, 1);
   ends();
+  return errors;
 }
 
-static void writes_where_no_room_is(void) { runs_with_trace_file("/dev/full", ENOSPC); }
+static void writes_where_no_room_is(void) { CHECK_INT(run_with_trace_file("/dev/full", ENOSPC), ==, 1); }
 
-static void writes_where_nobody_reads(void) {
-  char path[] = "/tmp/majjen-trace-XXXXXX/pipe", *name = strrchr(path, '/');
+static char path[] = "/tmp/majjen-trace-XXXXXX/file";
+
+static void make_directory(void) {
+  char* name = strrchr(path, '/');
   *name = '\0';
   CHECK(mkdtemp(path) != NULL);
   *name = '/';
-  CHECK_INT(mkfifo(path, 0600), ==, 0);
-  runs_with_trace_file(path, ENXIO);
+}
+
+static void remove_directory(void) {
   CHECK_INT(unlink(path), ==, 0);
-  *name = '\0';
+  *strrchr(path, '/') = '\0';
   CHECK_INT(rmdir(path), ==, 0);
+}
+
+static void writes_where_nobody_reads(void) {
+  make_directory();
+  CHECK_INT(mkfifo(path, 0600), ==, 0);
+  CHECK_INT(run_with_trace_file(path, ENXIO), ==, 1);
+  remove_directory();
+}
+
+static void* reads_some_of_it(void* fd) {
+  char bytes[100];
+  struct pollfd reader = {.fd = *(int*)fd, .events = POLLIN};
+  CHECK_INT(poll(&reader, 1, -1), ==, 1);
+  CHECK_INT(read(reader.fd, bytes, sizeof bytes), ==, sizeof bytes);
+  CHECK_INT(close(reader.fd), ==, 0);
+  return NULL;
+}
+
+enum { READER_WAS_LATE = 2 };
+
+// With the signal's default action, which is to kill.
+static void writes_where_the_reader_goes_away(void) {
+  pthread_t thread;
+  CHECK(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
+  make_directory();
+  CHECK_INT(mkfifo(path, 0600), ==, 0);
+  int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  CHECK_INT(fd, >=, 0);
+  CHECK_INT(fcntl(fd, F_SETPIPE_SZ, 4096), >, 0);  // So that not all of it has room.
+  CHECK_INT(pthread_create(&thread, NULL, reads_some_of_it, &fd), ==, 0);
+  int told = run_with_trace_file(path, EPIPE);
+  CHECK_INT(pthread_join(thread, NULL), ==, 0);
+  remove_directory();
+  if (told == 0) _exit(READER_WAS_LATE);  // The writer does not wait for long.
+  CHECK_INT(told, ==, 1);
+}
+
+// As above.
+static void writes_more_than_it_may(void) {
+  const struct rlimit limit = {5000, 5000};
+  struct stat file;
+  CHECK(signal(SIGXFSZ, SIG_DFL) != SIG_ERR);
+  CHECK_INT(setrlimit(RLIMIT_FSIZE, &limit), ==, 0);
+  make_directory();
+  CHECK_INT(run_with_trace_file(path, EFBIG), ==, 1);
+  CHECK_INT(stat(path, &file), ==, 0);
+  CHECK_INT(file.st_size, ==, 5000);
+  remove_directory();
 }
 
 static void a_file_that_cannot_be_written_is_an_error_in_the_log(void) {
   CHECK_INT(status_of_child(writes_where_no_room_is), ==, 0);
   CHECK_INT(status_of_child(writes_where_nobody_reads), ==, 0);
+  CHECK_INT(status_of_child(writes_more_than_it_may), ==, 0);
+  int status;
+  while ((status = status_of_child(writes_where_the_reader_goes_away)) == W_EXITCODE(READER_WAS_LATE, 0)) {
+  }
+  CHECK_INT(status, ==, 0);
 }
 
 int main(void) {
