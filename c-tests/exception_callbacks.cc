@@ -7,7 +7,10 @@
 #include <stdexcept>
 #include <string>
 
+#include <arpa/inet.h>
 #include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 static void ends_at_once(mj_scheduler*, void*) { mj_task_exit(); }
@@ -210,6 +213,29 @@ static void by_a_posted_function() {
   runs(scheduler);
 }
 
+static mj_post_node node;
+
+static void by_a_function_that_is_posted_with_a_node() {
+  mj_scheduler* scheduler = new_scheduler();
+  mj_post_with_node(mj_scheduler_remote(scheduler), &node, is_called, nullptr, nullptr);
+  runs(scheduler);
+}
+
+static void sends_a_signal(void*) {
+  kill(getpid(), SIGTERM);
+  mj_task_park(MJ_FOREVER);
+}
+
+static void by_a_function_that_a_signal_has_called() {
+  mj_scheduler* scheduler = new_scheduler();
+  mj_go(scheduler, sends_a_signal, nullptr, nullptr);
+  try {
+    mj_run_until_signal(scheduler, is_called, nullptr, MJ_FOREVER);
+  } catch (...) {
+    _exit(44);
+  }
+}
+
 static void defers(void*) { mj_task_defer(is_called, nullptr); }
 
 static void by_a_deferred_function() {
@@ -377,6 +403,64 @@ static void by_a_function_of_a_core() {
   mj_cluster_join(cluster);
 }
 
+static void calls_a_core(void* cluster) {
+  auto callee = static_cast<mj_cluster*>(cluster);
+  try {
+    mj_cluster_call(callee, 1, is_called_and_returns, nullptr, MJ_FOREVER, nullptr);
+  } catch (...) {
+    _exit(44);
+  }
+}
+
+static void has_a_member_on_a_core(void* cluster) {
+  auto callee = static_cast<mj_cluster*>(cluster);
+  mj_group* group = mj_group_create(mj_scheduler_current(), 0);
+  try {
+    mj_cluster_group_go(callee, 1, group, is_called_and_returns, nullptr, MJ_FOREVER);
+    mj_task_park(MJ_FOREVER);
+  } catch (...) {
+    _exit(44);
+  }
+}
+
+// A task of the first core has the second one call what throws.
+static void runs_on_two_cores(mj_go_fn function) {
+  mj_cluster_options options = mj_cluster_options();
+  options.cores = 2;
+  mj_cluster* cluster = mj_cluster_create(&options);
+  CHECK(cluster != nullptr);
+  CHECK_INT(mj_cluster_go(cluster, 0, function, cluster, nullptr), ==, 0);
+  CHECK_INT(mj_cluster_start(cluster), ==, 0);
+  mj_cluster_join(cluster);
+}
+
+static void by_a_function_that_a_core_is_to_call() { runs_on_two_cores(calls_a_core); }
+static void by_a_member_on_a_core() { runs_on_two_cores(has_a_member_on_a_core); }
+
+static void* makes_a_state(int, void*) { throws_something(); }
+
+// A connection is made, which a core accepts.
+static void serves(mj_task_fn* handler, mj_connection_fn connection) {
+  mj_service what = mj_service();
+  what.handler = handler;
+  what.connection = connection;
+  mj_cluster* cluster = mj_cluster_create(nullptr);
+  CHECK(cluster != nullptr);
+  sockaddr_in at = sockaddr_in();
+  at.sin_family = AF_INET;
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  int port = mj_cluster_listen(cluster, "127.0.0.1", "0", &what);
+  CHECK_INT(port, >, 0);
+  at.sin_port = htons(static_cast<uint16_t>(port));
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  CHECK_INT(connect(fd, reinterpret_cast<sockaddr*>(&at), sizeof at), ==, 0);
+  CHECK_INT(mj_cluster_start(cluster), ==, 0);
+  mj_cluster_join(cluster);
+}
+
+static void by_the_handler_of_a_service() { serves(body, nullptr); }
+static void by_the_connection_function_of_a_service() { serves(body, makes_a_state); }
+
 static void by_the_set_up_of_a_core() { has_a_cluster(sets_up, nullptr); }
 static void by_the_tear_down_of_a_core() { has_a_cluster(nullptr, tears_down); }
 
@@ -419,7 +503,13 @@ static void where_none_can_pass_the_program_terminates_after_a_line() {
       {by_a_function_of_a_task, "the body of a task"},
       {by_a_member_of_a_group, "the body of a task"},
       {by_a_posted_function, "the body of a task"},
+      {by_a_function_that_is_posted_with_a_node, "the body of a task"},
+      {by_a_function_that_a_signal_has_called, "the body of a task"},
       {by_a_function_of_a_core, "the body of a task"},
+      {by_a_function_that_a_core_is_to_call, "the body of a task"},
+      {by_a_member_on_a_core, "the body of a task"},
+      {by_the_handler_of_a_service, "the body of a task"},
+      {by_the_connection_function_of_a_service, "the body of a task"},
       {by_a_deferred_function, "a deferred function"},
       {by_a_deferred_function_at_the_end, "a deferred function"},
       {by_a_destroy_function, "a destroy function"},
