@@ -103,6 +103,44 @@ static void a_canceled_task_has_what_needs_no_waiting(void) {
 
 static int fds[2];
 
+// Each has what it calls for, and is told all the same. What it was told by is not in use afterwards.
+static void is_enqueued_before_it_parks(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  mj_task_cancel(mj_task_current());
+  int parks = 0;
+  do {
+    CHECK_INT(++parks, <=, 65);
+    CHECK_INT(mj_scheduler_enqueue(scheduler, mj_task_current()), ==, 0);
+  } while (mj_task_park(MJ_FOREVER) == 0);
+  CHECK_INT(parks, ==, 65);
+  mj_task_exit();
+}
+
+static void acquires_what_is_free_while_it_owns_a_mutex(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  mj_mutex* mutex = mj_mutex_create(scheduler);
+  mj_sem* permits = mj_sem_create(scheduler, 1000);
+  mj_task_cancel(mj_task_current());
+  CHECK_INT(mj_mutex_lock(mutex, MJ_FOREVER), ==, 0);
+  int calls = 1;
+  while (mj_sem_acquire(permits, 1, MJ_FOREVER) == 0) calls++;
+  CHECK_INT(calls, ==, 64);
+  CHECK_INT(mj_sem_available(permits), ==, 1000 - 63);
+  CHECK_INT(mj_sem_destroy(permits), ==, 0);
+  CHECK_INT(mj_mutex_unlock(mutex), ==, 0);
+  CHECK_INT(mj_mutex_destroy(mutex), ==, 0);
+  mj_task_exit();
+}
+
+static void a_canceled_task_is_told_however_much_it_has(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  count_calls_only(scheduler);
+  add_task(scheduler, is_enqueued_before_it_parks, NULL);
+  add_task(scheduler, acquires_what_is_free_while_it_owns_a_mutex, NULL);
+  CHECK_INT(mj_run(scheduler), ==, 0);
+  mj_scheduler_destroy(scheduler);
+}
+
 static void waits_for_a_descriptor(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
@@ -323,6 +361,7 @@ int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN(a_cancellation_is_held_and_put_back);
   RUN(a_canceled_task_has_what_needs_no_waiting);
+  RUN(a_canceled_task_is_told_however_much_it_has);
   RUN(a_descriptor_is_closed_between_runs);
   RUN(errors_of_arguments);
   RUN(a_running_scheduler_is_its_threads);

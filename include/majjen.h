@@ -337,8 +337,9 @@ const char *mj_task_get_name(const struct mj_task *task);
 int mj_task_wake(struct mj_task *task);
 
 // Asks a task to end: its wait, and from then on each call of it that would have to wait, returns
-// -ECANCELED after yielding. What can be had without waiting is had as before, but after 64 such calls
-// at the most the next one returns -ECANCELED as well. It is up to the task to clean up, for which it may hold the
+// -ECANCELED after yielding. What can be had without waiting, or is there after that, is had as before, but not
+// for ever: after 64 such calls in one turn, or 64 in which it was there only then, the next one returns
+// -ECANCELED as well; of a task that owns an mj_mutex without yielding. It is up to the task to clean up, for which it may hold the
 // cancellation with mj_task_set_cancelable(), and to end. A task may cancel itself.
 // mj_scheduler_cancel() works between runs too. Does not suspend. `task` may be any address.
 //

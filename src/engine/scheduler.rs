@@ -52,8 +52,8 @@ mod wait_regardless;
 
 pub use crate::engine::io::{READABLE, WRITABLE};
 pub use block::{
-    Limit, Running, exit, park_until_woken, running, set_cancelable, sleep, suspend_parked, wait,
-    wait_for_begun, yield_now,
+    Limit, Running, exit, is_cancellation_due, park_until_woken, running, set_cancelable, sleep,
+    suspend_parked, wait, wait_for_begun, yield_now,
 };
 pub use deadline::{is_past_deadline, now_ns, set_deadline};
 pub use descriptor::{

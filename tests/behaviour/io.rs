@@ -44,6 +44,7 @@ behaviours!(
     an_accept_has_a_limit,
     a_cancellation_ends_each_call,
     a_canceled_task_reads_what_is_there,
+    a_canceled_task_is_told_beside_a_peer_that_never_lets_up,
     a_deadline_ends_each_call,
     a_wake_up_ends_no_read,
     who_was_woken_for_nothing_waits_for_events,
@@ -301,6 +302,29 @@ fn a_canceled_task_reads_what_is_there<D: Io>() {
         D::cancel(&reads);
         D::join(&reads, None).unwrap();
         events.are(&[Ok(4), Ok(3), Err(libc::ECANCELED)]);
+    });
+}
+
+/// There is nothing when it begins to wait, and something whenever it looks again.
+fn a_canceled_task_is_told_beside_a_peer_that_never_lets_up<D: Io>() {
+    in_a_task::<D>(|api: D| {
+        let (one, other) = D::pair();
+        let (count, told) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
+        let (reads, is_told) = (count.clone(), told.clone());
+        let canceled = api.spawn(move || {
+            while D::read(&other, &mut [0; 4], None).is_ok() {
+                reads.set(reads.get() + 1);
+            }
+            is_told.set(true);
+        });
+        D::yield_now().unwrap(); // It waits.
+        D::cancel(&canceled);
+        while !told.get() {
+            let _ = D::write_all(&one, b"x", None); // It may just have been told.
+            assert!(count.get() < 1000);
+            D::yield_now().unwrap();
+        }
+        assert!(count.get() > 0);
     });
 }
 

@@ -47,7 +47,7 @@ const MUTANTS: [Mutant; 30] = [
     mutant(
         "owners_of_mutexes_yield",
         "Scheduler::must_yield",
-        words("task.locks.get() == 0 && ", ""),
+        words("(task.locks.get() == 0 || task.is_canceled()) && ", ""),
     ),
     mutant(
         "cancellation_not_told_when_the_budget_is_spent",

@@ -3,7 +3,8 @@
 use std::ffi::c_int;
 
 use crate::engine::scheduler::{
-    Limit, Running, Scheduler, is_past_deadline, running_task, wait_to_retry, yield_spent,
+    Limit, Running, Scheduler, is_cancellation_due, is_past_deadline, running_task, wait_to_retry,
+    yield_spent,
 };
 use crate::engine::sys::{ErrnoGuard, Error, Form, Result, poll_now};
 use crate::engine::task::Wait;
@@ -128,11 +129,12 @@ impl Call {
         let mut may_wait = true;
         loop {
             let waited = if may_wait { self.wait() } else { Ok(()) };
-            // What is there now is taken, though the time is over, or the task is canceled.
-            if let Err(error) = waited
-                && !matches!(error, Error::TimedOut | Error::Canceled)
-            {
-                return Err(error);
+            // What is there now is taken, though the time is over, or the task is canceled: but of a peer that
+            // never lets up not for ever.
+            match waited {
+                Ok(()) | Err(Error::TimedOut) => {}
+                Err(Error::Canceled) if !is_cancellation_due() => {}
+                Err(error) => return Err(error),
             }
             match attempt(self) {
                 Err(Error::Os(libc::EINTR)) => may_wait = false,

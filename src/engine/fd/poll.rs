@@ -1,6 +1,8 @@
 //! Waiting for any of many descriptors.
 
-use crate::engine::scheduler::{Limit, running_task, wait_for_any, yield_spent};
+use crate::engine::scheduler::{
+    Limit, is_cancellation_due, running_task, wait_for_any, yield_spent,
+};
 use crate::engine::sys::{self, ErrnoGuard, Error, Result, pollfd};
 use crate::engine::task::Wait;
 use crate::engine::threads::Ownership;
@@ -32,6 +34,9 @@ pub fn poll(polls: &mut [pollfd], mut limit: Limit) -> Result<usize> {
             return Err(Error::Busy); // One is the scheduler's own.
         }
         if let Err(error) = waited {
+            if error == Error::Canceled && is_cancellation_due() {
+                return Err(error);
+            }
             // What is ready now is told, though the time is over, or the task is canceled.
             return match sys::poll_ready(polls)? {
                 0 => Err(error),

@@ -192,9 +192,14 @@ pub fn set_cancelable(cancelable: bool) -> Result<bool> {
     Ok(!task.shielded.replace(!cancelable))
 }
 
-/// Whether a canceled task is to be told now, and not given what its wait is for: at the latest every so
-/// many times. For waits that suspend in any case, so that no budget counts them.
-pub(super) fn is_cancellation_due(task: &Task) -> bool {
+/// Whether the running task, which is canceled, is to be told now, and not given what its wait is for: at the
+/// latest every so many times. For waits that have suspended, so that no budget counts them.
+pub fn is_cancellation_due() -> bool {
+    running_task().is_some_and(|(_, task)| is_due(task))
+}
+
+/// [`is_cancellation_due`] of the running task.
+pub(super) fn is_due(task: &Task) -> bool {
     /// As many as a budget has calls.
     const MOST_CALLS: u8 = 64;
     let calls = task.calls_while_canceled.get();
@@ -234,7 +239,7 @@ pub fn park_until_woken(deadline: Deadline) -> Result<()> {
     {
         task.woken.set(false);
         scheduler.suspend(task);
-        return Ok(());
+        return if task.is_canceled() && is_due(task) { Err(Error::Canceled) } else { Ok(()) };
     }
     match park_until(Limit::until(deadline), Err(Error::TimedOut)) {
         Err(Error::Interrupted) => Ok(()),

@@ -15,7 +15,8 @@
 //!   turn, of which it is the first call. A canceled task is told then: its call has done nothing. So it
 //!   learns of the cancellation, however much it can have without waiting.
 //! - *Who does not yield*: a task that owns a mutex, since the others would see that it is locked, where
-//!   no call in between waits; and one that has called `exit`. The first call after that does.
+//!   no call in between waits; and one that has called `exit`. The first call after that does. An owner that
+//!   is canceled is told without a yield.
 //!
 //! The time is that of the processor's counter, read at each call; without one, at each eighth, since a
 //! clock costs as much as the calls. With a program's clock time is not looked at, so that a simulation

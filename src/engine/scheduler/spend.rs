@@ -49,21 +49,26 @@ impl Scheduler {
         self.time.clock.ticks()
     }
 
-    /// Whether a task whose budget is spent yields.
+    /// Whether a task whose budget is spent calls [`yield_spent`].
     #[cold]
     #[inline(never)]
     fn must_yield(&self, task: &Task) -> bool {
         self.budget.left.set(self.budget.left.get().max(1)); // The next call asks again.
-        task.locks.get() == 0 && !task.is(State::Exited)
+        (task.locks.get() == 0 || task.is_canceled()) && !task.is(State::Exited)
     }
 }
 
-/// Yields, since the budget is spent. `using` is in `Task::wait` meanwhile: its kind's `unlink` is called
-/// afterwards, or when the scheduler is destroyed. An error if the task is canceled.
+/// Yields, since the budget is spent, unless the task owns a mutex and is only to be told that it is canceled.
+/// `using` is in `Task::wait` meanwhile: its kind's `unlink` is called afterwards, or when the scheduler is
+/// destroyed. An error if the task is canceled.
 #[cold]
 pub fn yield_spent((scheduler, task): Running<'_>, using: Wait) -> Result<()> {
     let was_enqueued = task.queued.get();
     task.wait.set(using);
+    if task.locks.get() > 0 {
+        scheduler.unlink(task);
+        return Err(Error::Canceled);
+    }
     scheduler.yield_task(task);
     scheduler.unlink(task);
     if was_enqueued && !task.queued.get() {

@@ -12,6 +12,7 @@ behaviours!(
     who_has_locked_a_mutex_does_not_yield,
     what_tries_never_yields,
     a_canceled_task_is_told_when_its_budget_is_spent,
+    so_is_one_that_has_locked_a_mutex,
     a_shielded_task_is_not,
     a_timer_is_served_beside_a_channel_that_never_lets_up,
     a_call_after_a_long_time_yields,
@@ -160,6 +161,27 @@ fn a_canceled_task_is_told_when_its_budget_is_spent<D: Sync>() {
     api.run();
     // The call that is told begins the next turn.
     events.are(&[64, 63]);
+}
+
+/// Without a yield: nobody else has a turn while it owns the mutex.
+fn so_is_one_that_has_locked_a_mutex<D: Sync>() {
+    let (api, events) = (api_that_pretends::<D>(), Events::new());
+    let (room, mutex, log) = (api.channel(1000), api.mutex(), events.clone());
+    let inner = api.clone();
+    let canceled = api.spawn(move || {
+        assert_eq!(D::park(None), Err(libc::ECANCELED));
+        D::lock(mutex, None).unwrap();
+        let turns = inner.turns();
+        let sent = (0..1000).take_while(|_| D::send(room, 1, None).is_ok()).count();
+        assert_eq!(D::send(room, 1, None), Err(libc::ECANCELED)); // Until it has unlocked it.
+        assert_eq!(inner.turns(), turns);
+        log.push(sent);
+        D::unlock(mutex).unwrap();
+    });
+    api.spawn(move || D::cancel(&canceled));
+    api.run();
+    // The lock was a call, too.
+    events.are(&[63]);
 }
 
 fn a_shielded_task_is_not<D: Sync>() {

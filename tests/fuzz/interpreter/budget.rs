@@ -31,19 +31,27 @@ pub enum Yield {
     No,
     Due,
     Ready,
+    /// It does not, and the task is told that it is canceled.
+    Told,
 }
 
 impl Model {
     /// The running task makes a call that may suspend.
     pub fn spend(&mut self, task: usize) -> Yield {
-        let is_excused = self.owns(task) > 0 || self.tasks[task].state() == MJ_TASK_EXITED;
+        let owns = self.owns(task) > 0;
+        let is_canceled = self.tasks[task].is_canceled();
+        let is_excused = self.tasks[task].state() == MJ_TASK_EXITED || owns && !is_canceled;
         let scheduler = &mut self.schedulers[self.tasks[task].home];
         let Budget { turn, calls } = &mut scheduler.budget;
         if turn.replace(scheduler.turns) != Some(scheduler.turns) {
             *calls = 0;
         }
         *calls = (*calls + 1).min(CALLS + 1);
-        if *calls <= CALLS || is_excused { Yield::No } else { Yield::Due }
+        match *calls > CALLS && !is_excused {
+            true if owns => Yield::Told,
+            true => Yield::Due,
+            false => Yield::No,
+        }
     }
 
     /// A turn has ended: whether in the yield of a call, so that the task is in the queue.

@@ -3,7 +3,7 @@
 use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 
-use libc::{EAGAIN, EBUSY, EDEADLK, EINVAL, EOVERFLOW, EOWNERDEAD, EPERM, EPIPE};
+use libc::{EAGAIN, EBUSY, ECANCELED, EDEADLK, EINVAL, EOVERFLOW, EOWNERDEAD, EPERM, EPIPE};
 
 use super::actions::logs;
 use super::budget::Yield;
@@ -280,7 +280,13 @@ pub fn wait_for_cases(
         model.tasks[task].result = Some(result);
         let it = &model.tasks[task];
         let chosen = if selects { result.max(0) as usize } else { 0 };
-        let given = if it.wait.yields != Yield::No {
+        let given = if it.wait.yields == Yield::Told {
+            assert!(
+                it.turns == it.call_turns && executions == 0,
+                "it owns a mutex, and has yielded"
+            );
+            Some(Given::status(-ECANCELED))
+        } else if it.wait.yields != Yield::No {
             assert!(it.turns > it.call_turns || executions > 0, "it has not yielded");
             model.tasks[task].returned = Some(chosen);
             None

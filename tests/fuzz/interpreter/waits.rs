@@ -7,6 +7,7 @@ use libc::{POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDHUP};
 use libc::{POLLRDBAND, POLLRDNORM, POLLWRBAND, POLLWRNORM};
 
 use super::actions::logs;
+use super::budget::Yield;
 use super::calls::{Call, End, Span, Who};
 use super::majjen_h::*;
 use super::model::{self, For, Limit, Reasons, Wait};
@@ -40,17 +41,18 @@ pub fn suspend(call: Call) {
     if with(|world| world.context().in_clock) {
         return; // A clock must not suspend.
     }
-    let (kind, outer, canceled_before, turns, closed, was_queued) = with(|world| {
+    let (kind, outer, canceled_before, turns, closed, was_queued, is_told) = with(|world| {
         let (kind, mut wait) = arguments(world, call);
         if matches!(kind, Kind::Join { .. }) {
             wait.yields = world.model.spend(task);
         }
+        let is_told = wait.yields == Yield::Told;
         let closed = world.model.closed.len();
         let queued = world.model.is_queued(task);
         let it = &mut world.model.tasks[task];
         let why = std::mem::replace(&mut it.why, if queued { model::TOLD } else { 0 });
         let outer = (std::mem::replace(&mut it.wait, wait), why);
-        (kind, outer, it.is_canceled(), it.turns, closed, queued)
+        (kind, outer, it.is_canceled(), it.turns, closed, queued, is_told)
     });
     let result = make(call);
     with(|world| {
@@ -66,6 +68,9 @@ pub fn suspend(call: Call) {
         it.why = if suspended { 0 } else { outer.1 };
         // Its callbacks may have held the cancellation meanwhile.
         let canceled_before = canceled_before && it.is_canceled();
+        if is_told {
+            return assert_eq!((suspended, result), (false, Some(-ECANCELED)));
+        }
         let outcome = Outcome { why, suspended, canceled_before, was_closed, was_queued };
         if let Some(result) = result {
             assert!(
@@ -209,7 +214,9 @@ fn may_return(world: &World, task: usize, kind: Kind, outcome: Outcome, result: 
         }
     }
     if was_queued && matches!(kind, Kind::Park) && it.state() != MJ_TASK_EXITED {
-        return result == 0 && suspended;
+        // A canceled task is told at the latest the 65th time.
+        let may_be_told = it.is_canceled() && it.turns > 64;
+        return suspended && (result == 0 || may_be_told && result == -ECANCELED);
     }
     if it.state() == MJ_TASK_EXITED {
         // Unless the callback of the ERROR line about a bad descriptor has ended the task.

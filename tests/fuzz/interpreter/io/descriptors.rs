@@ -6,8 +6,9 @@ use std::ptr::null_mut;
 
 use libc::{EBADF, ECONNREFUSED, ECONNRESET, EINVAL, EPIPE, POLLIN, POLLOUT};
 
-use super::super::is_open;
 use super::super::majjen_h::*;
+use super::super::waits::get_errno;
+use super::super::{is_open, uninterrupted};
 use super::calls::make;
 use super::files::{File, Listener};
 use super::program::{Closing, Kind};
@@ -84,7 +85,9 @@ fn connect_ends(ends: &mut [c_int; 2], flags: c_int) {
         assert_eq!(libc::listen(listener, 1), 0);
         let address = own_address(listener);
         let client = libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0);
-        assert_eq!(libc::connect(client, (&raw const address).cast(), ADDRESS_BYTES), 0);
+        // Interrupted, it goes on, and the next call waits for its end or finds it connected.
+        let connect = || libc::connect(client, (&raw const address).cast(), ADDRESS_BYTES);
+        assert!(uninterrupted(connect) == 0 || get_errno() == libc::EISCONN);
         let server = libc::accept4(listener, null_mut(), null_mut(), 0);
         for (made, end) in [client, server].into_iter().zip(*ends) {
             assert_eq!(libc::dup3(made, end, libc::O_CLOEXEC), end);
