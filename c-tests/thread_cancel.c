@@ -3,6 +3,7 @@
 // In a run the request waits until the run is over.
 #define _GNU_SOURCE
 #include "child.h"
+#include "calls_of_tasks.h"
 #include "clusters.h"
 #include "pipes.h"
 
@@ -11,6 +12,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 static mj_scheduler* other;  // one that does not run
@@ -68,6 +70,20 @@ static void waits_by_nanosleep(void) { mj_wait_nanosleep(other, 0, NULL); }
 static void closes(void) {
   int fd = dup(ends[0]);
   CHECK_INT(mj_fd_close(fd), ==, 0);
+}
+
+static void closes_for_a_scheduler(void) { CHECK_INT(mj_scheduler_close_fd(other, dup(ends[0])), ==, 0); }
+
+static void asks_for_the_backend(void) { CHECK_INT(mj_scheduler_backend_fd(other), >=, 0); }
+
+static void adopts_and_releases(void) {
+  int both[2];
+  open_pair(both);
+  CHECK_INT(mj_fd_adopt(both[0]), ==, 0);
+  CHECK_INT(mj_fd_release(both[0]), ==, 0);
+  CHECK_INT(mj_fd_close(both[0]), ==, 0);  // close(2) is a cancellation point of the program's own.
+  CHECK_INT(mj_fd_adopt(both[1]), ==, 0);
+  CHECK_INT(mj_fd_close(both[1]), ==, 0);
 }
 
 static void prints(void) {
@@ -153,6 +169,110 @@ static void posts(void) {
   mj_remote_release(remote);
 }
 
+// A post that was accepted is abandoned, once.
+static void abandons(void* count) { ++*(int*)count; }
+
+static void posts_with_a_node(void) {
+  mj_scheduler* scheduler = mj_scheduler_create();
+  mj_remote* remote = mj_scheduler_remote(scheduler);
+  mj_post_node node;
+  int abandoned = 0;
+  CHECK_INT(mj_post_with_node(remote, &node, does_nothing, &abandoned, abandons), ==, 0);
+  mj_scheduler_destroy(scheduler);
+  CHECK_INT(abandoned, ==, 1);
+  CHECK_INT(mj_post_with_node(remote, &node, does_nothing, NULL, NULL), ==, -EPIPE);
+  mj_remote_release(remote);
+}
+
+static void wakes_and_cancels_remotely(void) {
+  mj_scheduler* scheduler = mj_scheduler_create();
+  mj_remote* remote = mj_remote_retain(mj_scheduler_remote(scheduler));
+  mj_metrics metrics;
+  mj_task_id id = mj_task_get_id(add_task(scheduler, ends_at_once, NULL));
+  CHECK_INT(mj_remote_wake(remote, id), ==, 0);
+  CHECK_INT(mj_remote_cancel(remote, id), ==, 0);
+  CHECK_INT(mj_remote_set_post_limit(remote, 3), ==, 0);
+  CHECK_INT(mj_remote_metrics(remote, &metrics, sizeof metrics), ==, 0);
+  mj_scheduler_destroy(scheduler);
+  CHECK_INT(mj_remote_wake(remote, id), ==, -EPIPE);
+  CHECK_INT(mj_remote_cancel(remote, id), ==, -EPIPE);
+  for (int i = 0; i < 2; i++) mj_remote_release(remote);
+}
+
+// ---- Runs: in one they are refused ----
+
+static void runs_to_the_end(void) {
+  mj_scheduler* scheduler = mj_scheduler_create();
+  add_task(scheduler, ends_at_once, NULL);
+  CHECK_INT(mj_run(scheduler), ==, in_a_task() ? -EBUSY : 0);
+  mj_scheduler_destroy(scheduler);
+}
+
+static void raises_sigterm(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  raise(SIGTERM);
+  mj_sleep_ns(LONG_NS);
+  mj_task_exit();
+}
+
+static void runs_until_a_signal(void) {
+  mj_scheduler* scheduler = mj_scheduler_create();
+  add_task(scheduler, raises_sigterm, NULL);
+  CHECK_INT(mj_run_until_signal(scheduler, does_nothing, NULL, 0), ==, in_a_task() ? -EBUSY : 0);
+  CHECK_INT(mj_scheduler_signal(scheduler), ==, in_a_task() ? 0 : SIGTERM);
+  mj_scheduler_destroy(scheduler);
+}
+
+static void lists_tasks_at_a_signal(void) {
+  mj_scheduler* running = mj_scheduler_current();
+  mj_scheduler* scheduler = running != NULL ? running : other;
+  CHECK_INT(mj_scheduler_dump_on_signal(scheduler, SIGUSR2), ==, 0);
+  raise(SIGUSR2);
+  if (in_a_task()) CHECK_INT(mj_sleep_ns(1000000), ==, 0);  // The loop writes the lines.
+  CHECK_INT(mj_scheduler_dump_on_signal(scheduler, 0), ==, 0);
+}
+
+static uint64_t long_turns_of(mj_scheduler* scheduler) { return mj_scheduler_get_metrics(scheduler)->long_turns; }
+
+// Until it is found to, however busy the machine is.
+static void computes_for_long(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  uint64_t before = long_turns_of(scheduler);
+  while (long_turns_of(scheduler) == before) continue;
+  mj_task_exit();
+}
+
+// With a thread of the library's, which makes the handler of a signal copy the stack.
+static void reports_long_turns(void) {
+  mj_scheduler* running = mj_scheduler_current();
+  CHECK_INT(mj_set_long_turn_signal(SIGRTMIN + 3), ==, 0);
+  mj_scheduler* scheduler = running != NULL ? running : mj_scheduler_create();
+  CHECK_INT(mj_scheduler_report_long_turns(scheduler, 1000000), ==, 0);
+  mj_task_id id = mj_task_get_id(add_task(scheduler, computes_for_long, NULL));
+  if (in_a_task()) {
+    CHECK_INT(mj_task_join(id, LONG_NS), ==, 0);
+  } else {
+    CHECK_INT(mj_run(scheduler), ==, 0);
+  }
+  CHECK_INT(mj_scheduler_report_long_turns(scheduler, 0), ==, 0);
+  if (running == NULL) mj_scheduler_destroy(scheduler);
+  CHECK_INT(mj_set_long_turn_signal(0), ==, 0);
+}
+
+static void sets_stacks(void) {
+  mj_scheduler* scheduler = mj_scheduler_create();
+  CHECK_INT(mj_scheduler_set_name(scheduler, "a name"), ==, 0);
+  CHECK_INT(mj_scheduler_set_stack_size(scheduler, 65536), ==, 0);
+  CHECK_INT(mj_scheduler_set_guard_size(scheduler, 65536), ==, 0);
+  CHECK_INT(mj_scheduler_set_overflow_report(scheduler, true), ==, 0);
+  mj_task* task = add_task(scheduler, ends_at_once, NULL);
+  CHECK_INT(mj_task_set_stack_size(task, 131072), ==, 0);
+  CHECK_INT(mj_run(scheduler), ==, in_a_task() ? -EBUSY : 0);
+  mj_scheduler_destroy(scheduler);
+  if (in_a_task() && !under_valgrind()) CHECK_UINT(mj_task_stack_used(mj_task_current()), >, 0);
+}
+
 static void writes_metrics_remotely(void) {
   char text[100];
   mj_remote* remote = mj_scheduler_remote(other);
@@ -180,6 +300,11 @@ static void uses_a_channel(void) {
   CHECK_INT(mj_xchan_send(xchan, &element, 1000000), ==, -ETIMEDOUT);
   CHECK_UINT(mj_xchan_length(xchan), ==, 1);
   CHECK_INT(mj_xchan_recv(xchan, &element, MJ_FOREVER), ==, 0);
+  CHECK_INT(mj_xchan_try_recv(xchan, &element), ==, -EAGAIN);
+  CHECK_INT(mj_xchan_try_send(xchan, &element), ==, 0);
+  CHECK_INT(mj_xchan_try_send(xchan, &element), ==, -EAGAIN);
+  CHECK_INT(mj_xchan_try_recv(xchan, &element), ==, 0);
+  mj_xchan_release(mj_xchan_retain(xchan));
   CHECK_INT(mj_xchan_close(xchan), ==, 0);
   mj_xchan_release(xchan);
 }
@@ -258,6 +383,9 @@ static void polls_in_the_pool(void* argument) {
 static void offloads(void) {
   int expected = in_a_task() ? 0 : -EPERM;
   CHECK_INT(mj_offload(polls_in_the_pool, NULL, NULL, MJ_FOREVER), ==, expected);
+  mj_offload_counts counts;
+  CHECK_INT(mj_offload_set_limit(MJ_OFFLOAD_CPU, 2), ==, 0);
+  CHECK_INT(mj_offload_get_counts(MJ_OFFLOAD_CPU, &counts, sizeof counts), ==, 0);
 }
 
 static void never_starts_a_cluster(void) {
@@ -273,15 +401,25 @@ static void* joins_and_destroys(void* cluster) {
   return NULL;
 }
 
+static int returns_seven(void* unused) {
+  (void)unused;
+  return 7;
+}
+
 static void uses_a_cluster(void) {
   char text[100];
+  int listeners[2], result = 0;
   pthread_t thread;
   mj_cluster* cluster = new_cluster(2);
   const mj_service service = {.handler = ends_at_once};
   CHECK_INT(mj_cluster_go(cluster, 1, does_nothing, NULL, NULL), ==, 0);
   CHECK_INT(mj_cluster_listen(cluster, "127.0.0.1", "0", &service), >, 0);
   CHECK_INT(mj_cluster_write_metrics(cluster, text, sizeof text, MJ_METRICS_JSON), >, 0);
+  CHECK_INT(mj_cluster_listeners(cluster, listeners, 2), ==, 2);
+  mj_remote_release(mj_cluster_remote(cluster, 1));
   CHECK_INT(mj_cluster_start(cluster), ==, 0);
+  CHECK_INT(mj_cluster_call(cluster, 1, returns_seven, NULL, MJ_FOREVER, &result), ==, in_a_task() ? 0 : -EPERM);
+  CHECK_INT(result, ==, in_a_task() ? 7 : 0);
   CHECK_INT(mj_cluster_stop(cluster, 0), ==, 0);
   if (!in_a_task()) {
     join_and_destroy(cluster);
@@ -307,7 +445,9 @@ static a_call* const calls[] = {
     configures,           creates_objects, listens,
     posts, writes_metrics_remotely, writes_a_trace, closes_inherited, uses_a_channel,
     uses_a_stream, has_children, looks_up_what_is_numeric, uses_files, offloads,
-    never_starts_a_cluster, uses_a_cluster, runs_a_cluster,
+    never_starts_a_cluster, uses_a_cluster, runs_a_cluster, closes_for_a_scheduler, asks_for_the_backend,
+    adopts_and_releases, posts_with_a_node, wakes_and_cancels_remotely, runs_to_the_end, runs_until_a_signal,
+    lists_tasks_at_a_signal, reports_long_turns, sets_stacks,
 };
 enum { call_count = sizeof calls / sizeof calls[0] };
 
@@ -345,6 +485,19 @@ static void call_outside_a_run(void) {
 
 // ---- In a run ----
 
+// A wait function of the program's, with a clock of its own: cancellation points both.
+static int waits_itself(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
+  poll(NULL, 0, 0);
+  return mj_wait_poll(scheduler, timeout_ns, user_data);
+}
+
+static mj_scheduler* with_a_wait_function(void) {
+  mj_scheduler* scheduler = mj_scheduler_create();
+  mj_scheduler_set_wait_func(scheduler, waits_itself, NULL);
+  CHECK_INT(mj_scheduler_set_clock(scheduler, reads_clock, NULL), ==, 0);
+  return scheduler;
+}
+
 static int type;
 static int reached;
 
@@ -362,6 +515,7 @@ static void waits_in_every_way(mj_scheduler* scheduler, void* user_state) {
   mj_task* task = add_task(scheduler, ends_at_once, NULL);
   CHECK_INT(mj_task_join(mj_task_get_id(task), MJ_FOREVER), ==, 0);
   for (int i = 0; i < call_count; i++) calls[i]();
+  for (size_t i = 0; i < sizeof calls_of_tasks / sizeof *calls_of_tasks; i++) calls_of_tasks[i]();
   // The program's own cancellation points are none here either.
   poll(NULL, 0, 0);
   pthread_testcancel();
@@ -477,14 +631,16 @@ static void a_join_of_a_cluster_is_none_for_those_who_join_it_too(void) {
 }
 
 static void a_run_is_over_before_its_thread_is_canceled(void) {
-  for (int i = 0; i < 4; i++) {
-    maker = i % 2 == 0 ? mj_scheduler_create : setup_scheduler_with_epoll;
-    type = i / 2 == 0 ? PTHREAD_CANCEL_DEFERRED : PTHREAD_CANCEL_ASYNCHRONOUS;
+  mj_scheduler* (*const makers[])(void) = {mj_scheduler_create, setup_scheduler_with_epoll, with_a_wait_function};
+  for (int i = 0; i < 6; i++) {
+    maker = makers[i % 3];
+    type = i < 3 ? PTHREAD_CANCEL_DEFERRED : PTHREAD_CANCEL_ASYNCHRONOUS;
     in_a_child(call_in_a_run);
   }
 }
 
 static void a_thread_that_holds_off_cancellation_goes_on_doing_so(void) {
+  maker = mj_scheduler_create;
   runner = runs_with_state_disabled;
   in_a_child(call_in_a_run);
   runner = runs;
