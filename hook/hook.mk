@@ -15,7 +15,10 @@ hook_options = $(release)/majjen-hook.wrap
 # none is checked by the C library's headers.
 hook_flags = -std=gnu11 -O2 -g -Wall -Wextra -D_GNU_SOURCE -U_FORTIFY_SOURCE -fvisibility=hidden -fno-builtin \
 	-fno-lto -fexceptions
-hook_compile = $(1) $(CPPFLAGS) $(CFLAGS) $(hook_flags)
+hook_compile = $(1) $(CPPFLAGS) $(CFLAGS) $(hook_flags) $(no_split_stack)
+
+# On the stacks of tasks a check of the thread's stack is wrong: as build.rs has it, where the compiler knows the flag.
+no_split_stack = $(shell $(CC) -Werror -fno-split-stack -fsyntax-only -x c /dev/null 2>/dev/null && echo -fno-split-stack)
 
 .PHONY: hook
 hook: $(hook_shared) $(hook_archive) $(hook_options)

@@ -109,6 +109,15 @@ fn work_or_fail() -> Result<(), Failed> {
     }
     assert!(used.exists(), "the compiler's wrapper was not called");
 
+    // What runs in tasks may not compare with the thread's stack.
+    let built = builds.make(&["CFLAGS=-fsplit-stack"])?;
+    assert!(built.succeeded(), "-fsplit-stack: {}", built.describe());
+    for name in ["libmajjen.so", "libmajjen.a", "libmajjen-hook.so", "libmajjen-hook.a"] {
+        let library = fs::read(builds.target().join("release").join(name))?;
+        let splits = library.windows(11).any(|word| word == b"__morestack");
+        assert!(!splits, "{name} is built with -fsplit-stack");
+    }
+
     // A function that is nowhere, and a flag that the linker refuses: both must have been passed on.
     for variables in [
         ["CFLAGS=-w -Dstrchrnul=majjen_test_nowhere", "LDFLAGS="],
