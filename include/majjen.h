@@ -2602,12 +2602,14 @@ int mj_scheduler_set_stack_size(struct mj_scheduler *scheduler,
                                 size_t stack_bytes);
 
 // Sets the stack size of one task that has not run yet, rounded up as by
-// mj_scheduler_set_stack_size(). Does not suspend.
+// mj_scheduler_set_stack_size(). A function whose variables are larger than the guard below the stack can
+// step over it, however large the stack is: see mj_scheduler_set_guard_size(). Does not suspend.
 //
 // Returns 0. Errors:
 //   -EINVAL  `task` is NULL, or the size is below 16 KiB or over 1 GiB
 //   -EBUSY   the task already has a stack
-int mj_task_set_stack_size(struct mj_task *task, size_t stack_bytes);
+int mj_task_set_stack_size(struct mj_task *task,
+                           size_t stack_bytes);
 
 // Sets the size of the guard below each stack of a scheduler: 256 KiB unless set, at most 16 MiB.
 // Rounded up to whole pages. Touching a guard is a fault, which ends the process where it would

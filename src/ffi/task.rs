@@ -59,7 +59,8 @@ pub unsafe extern "C" fn mj_create_task(
 }
 
 /// Sets the stack size of one task that has not run yet, rounded up as by
-/// mj_scheduler_set_stack_size(). Does not suspend.
+/// mj_scheduler_set_stack_size(). A function whose variables are larger than the guard below the stack can
+/// step over it, however large the stack is: see mj_scheduler_set_guard_size(). Does not suspend.
 ///
 /// Returns 0. Errors:
 ///   -EINVAL  `task` is NULL, or the size is below 16 KiB or over 1 GiB

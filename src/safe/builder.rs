@@ -64,7 +64,9 @@ impl Builder {
     }
 
     /// The stack size, in bytes, of tasks that have none of their own; 256 KiB unless set. Rounded up
-    /// by at most a quarter: there are four sizes between a power of two and the next one.
+    /// by at most a quarter: there are four sizes between a power of two and the next one. A function in C
+    /// whose variables are larger than the guard below a stack can step over it: see
+    /// [`guard_size`](Self::guard_size).
     ///
     /// ```
     /// use majjen::{Builder, Error};

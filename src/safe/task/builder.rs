@@ -57,7 +57,9 @@ impl Builder {
     }
 
     /// The size of its stack, in bytes; rounded up as by
-    /// [`majjen::Builder::stack_size`](crate::Builder::stack_size).
+    /// [`majjen::Builder::stack_size`](crate::Builder::stack_size). A function in C whose variables are larger
+    /// than the guard below the stack can step over it, however large the stack is: see
+    /// [`guard_size`](crate::Builder::guard_size).
     ///
     /// ```
     /// use majjen::{Scheduler, task};
