@@ -1205,6 +1205,7 @@ struct stat;
 //   -ETIMEDOUT   not in time
 //   -EINVAL      `host` or `service` is NULL or empty, a port is over 65535, or there is a service for a
 //                path; a path that is empty or too long
+//   -ECONNABORTED  an attempt has failed, and this is a child of fork(), whose parent is told why
 //   -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_getaddrinfo()
 //   and as socket(2) and connect(2): of several addresses, the error that says most. An answer of another
 //   machine says more than a missing way to it.

@@ -387,7 +387,7 @@ impl Builder {
     /// ```
     ///
     /// # Errors
-    /// Those of the connection.
+    /// As for [`TcpStream::connect_timeout`].
     pub fn connect_timeout(
         &self,
         address: &SocketAddr,

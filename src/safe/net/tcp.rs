@@ -81,7 +81,8 @@ impl TcpStream {
     ///
     /// # Errors
     /// Those of a look-up; of several addresses the error of the first that says most: one of another machine more
-    /// than that there is no way to it.
+    /// than that there is no way to it. In a child of fork(), made while the task waits, an attempt that has failed is
+    /// [`ErrorKind::ConnectionAborted`](io::ErrorKind::ConnectionAborted): its parent is told why.
     pub fn connect(addresses: impl ToSocketAddrs) -> io::Result<TcpStream> {
         Builder::new().connect(addresses)
     }
@@ -103,7 +104,7 @@ impl TcpStream {
     /// ```
     ///
     /// # Errors
-    /// Those of the connection.
+    /// Those of the connection, in a child of fork() as for [`connect`](Self::connect).
     pub fn connect_timeout(address: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
         Builder::new().connect_timeout(address, timeout)
     }
