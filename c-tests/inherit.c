@@ -60,7 +60,7 @@ static heritage of_a_thread(void) {
 static bool starts_programs(void) { return !emulated() && !under_valgrind(); }
 
 // This program, started with an argument, writes what it has inherited.
-static heritage of_a_program(void) {
+static heritage of_a_program_with(const posix_spawnattr_t* attributes) {
   char* arguments[] = {"inherit", "looks", NULL};
   posix_spawn_file_actions_t actions;
   heritage found;
@@ -69,7 +69,7 @@ static heritage of_a_program(void) {
   CHECK_INT(pipe2(ends, O_CLOEXEC), ==, 0);
   CHECK_INT(posix_spawn_file_actions_init(&actions), ==, 0);
   CHECK_INT(posix_spawn_file_actions_adddup2(&actions, ends[1], 1), ==, 0);
-  CHECK_INT(posix_spawn(&program, "/proc/self/exe", &actions, NULL, arguments, environ), ==, 0);
+  CHECK_INT(posix_spawn(&program, "/proc/self/exe", &actions, attributes, arguments, environ), ==, 0);
   posix_spawn_file_actions_destroy(&actions);
   close(ends[1]);
   CHECK_INT(read(ends[0], &found, sizeof found), ==, sizeof found);
@@ -77,6 +77,8 @@ static heritage of_a_program(void) {
   CHECK_INT(status_of(program), ==, 0);
   return found;
 }
+
+static heritage of_a_program(void) { return of_a_program_with(NULL); }
 
 static heritage here, thread_of_main, program_of_main;
 
@@ -127,6 +129,71 @@ static void the_slack_that_a_task_sets_stays(void) {
   mj_scheduler_destroy(scheduler);
   CHECK_INT(prctl(PR_GET_TIMERSLACK), ==, 12345);
   CHECK_INT(prctl(PR_SET_TIMERSLACK, before), ==, 0);
+}
+
+// ---- Programs of a function of the pool, whose thread blocks signals ----
+
+static heritage found_there;
+
+static void starts_one(void* unused) {
+  (void)unused;
+  found_there = of_a_program();
+}
+
+static void starts_one_with_an_empty_mask(void* unused) {
+  (void)unused;
+  posix_spawnattr_t attributes;
+  sigset_t none;
+  sigemptyset(&none);
+  CHECK_INT(posix_spawnattr_init(&attributes), ==, 0);
+  CHECK_INT(posix_spawnattr_setsigmask(&attributes, &none), ==, 0);
+  CHECK_INT(posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK), ==, 0);
+  found_there = of_a_program_with(&attributes);
+  posix_spawnattr_destroy(&attributes);
+}
+
+// As around popen(3) and system(3), which have no attributes.
+static void unblocks_around_it(void* unused) {
+  sigset_t none, before;
+  sigemptyset(&none);
+  CHECK_INT(pthread_sigmask(SIG_SETMASK, &none, &before), ==, 0);
+  starts_one(unused);
+  CHECK_INT(pthread_sigmask(SIG_SETMASK, &before, NULL), ==, 0);
+}
+
+static void starts_one_from_a_task(void) {
+  const char* const arguments[] = {"/proc/self/exe", "looks", NULL};
+  const mj_process_options options = {.output = MJ_PROCESS_PIPE};
+  int status;
+  mj_process* process = mj_process_spawn(arguments, &options);
+  CHECK(process != NULL);
+  int output = mj_process_take_pipe(process, 1);
+  CHECK_INT(mj_read_exact(output, &found_there, sizeof found_there, MJ_FOREVER, NULL), ==, sizeof found_there);
+  close(output);
+  CHECK_INT(mj_process_wait(process, &status, MJ_FOREVER), ==, 0);
+  CHECK_INT(status, ==, 0);
+  CHECK_INT(mj_process_end(process, MJ_FOREVER, NULL), ==, 0);
+}
+
+static void starts_programs_in_the_pool(void* unused) {
+  unsigned stopping = 0;
+  for (size_t i = 0; i < sizeof looked_after / sizeof *looked_after; i++) stopping |= 1u << looked_after[i];
+  CHECK_INT(mj_offload(starts_one, unused, NULL, MJ_FOREVER), ==, 0);
+  CHECK_UINT(found_there.blocked & stopping, ==, stopping);
+  CHECK_INT(mj_offload(starts_one_with_an_empty_mask, unused, NULL, MJ_FOREVER), ==, 0);
+  CHECK_UINT(found_there.blocked, ==, 0);
+  CHECK_INT(mj_offload(unblocks_around_it, unused, NULL, MJ_FOREVER), ==, 0);
+  CHECK_UINT(found_there.blocked, ==, 0);
+  starts_one_from_a_task();
+  CHECK_UINT(found_there.blocked, ==, 0);
+}
+
+static void a_program_of_the_pool_can_begin_without_its_mask(void) {
+  if (!starts_programs()) return;
+  mj_scheduler* scheduler = new_scheduler();
+  CHECK_INT(mj_go(scheduler, starts_programs_in_the_pool, NULL, NULL), ==, 0);
+  CHECK_INT(mj_run(scheduler), ==, 0);
+  mj_scheduler_destroy(scheduler);
 }
 
 // ---- Children ----
@@ -384,6 +451,7 @@ int main(int count, char** arguments) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN(what_a_task_makes_is_as_what_main_makes);
   if (!emulated()) RUN(the_slack_that_a_task_sets_stays);
+  RUN(a_program_of_the_pool_can_begin_without_its_mask);
   RUN(as_many_runs_as_there_are_are_stopped);
   // Valgrind takes what a process holds that is killed for lost; sanitizers have threads of their own.
   if (under_valgrind() || sanitized()) return 0;

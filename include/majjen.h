@@ -769,6 +769,11 @@ typedef enum mj_offload_class {
 // let the process have any, the function is run by the scheduler's loop, which it blocks; a WARN line says
 // so.
 //
+// A program that the function starts, by posix_spawn(3), popen(3) or system(3), inherits that mask: SIGTERM and
+// SIGINT do not end it, and SIGPIPE has no effect. Start it by mj_process_spawn() in a task; or with
+// POSIX_SPAWN_SETSIGMASK and an empty set; or let the function empty its mask around the call, by
+// pthread_sigmask(3).
+//
 // With -ETIMEDOUT and -ECANCELED the argument is the library's, and `abandon` is called with it,
 // once: before this call returns if the function has not begun, which it will not then; else by the
 // thread that runs the function, after it. With every other result it is not called. If `abandon` is

@@ -44,6 +44,10 @@ pub fn run<T: Send + 'static>(function: impl FnOnce() -> T + Send + 'static) -> 
 /// If the system lets the process have no thread at all, the closure is run by the scheduler's loop, which it
 /// blocks, and a line of the log says so.
 ///
+/// All signals but those of faults are blocked in the threads. A program that the closure starts, by
+/// [`std::process::Command`] for example, inherits that: start it by [`process::spawn`](super::process::spawn) in the
+/// task, whose thread's mask it has then, or empty the mask around the call, by `pthread_sigmask` of the crate libc.
+///
 /// ```
 /// use majjen::{Scheduler, blocking, blocking::Class};
 ///
