@@ -8,7 +8,8 @@ use std::ptr::{null, null_mut};
 use std::time::Duration;
 
 use majjen::logger::{self, Level};
-use majjen::{Builder, Ended, Error, Scheduler, task};
+use majjen::sync::remote::channel;
+use majjen::{Builder, Ended, Error, Scheduler, blocking, cluster, process, task};
 
 const DEFERRED: c_int = 0;
 const ASYNCHRONOUS: c_int = 1;
@@ -94,6 +95,47 @@ fn with_the_asynchronous_type_too() {
     assert!(!progress.survived.get());
 }
 
+/// What is for other threads, and for threads that run no scheduler.
+fn between_threads(scheduler: &Scheduler) {
+    let remote = scheduler.remote();
+    let task = scheduler.spawn(|| ());
+    assert!(remote.spawn(|| ()).is_ok());
+    assert_eq!(remote.wake(task.task().id()), Ok(()));
+    assert_eq!(remote.cancel(task.task().id()), Ok(()));
+    assert!(remote.metrics_json().is_ok());
+    let (sender, receiver) = channel(1);
+    assert!(sender.send(1).is_ok());
+    assert!(sender.send_timeout(2, Duration::from_millis(1)).is_err());
+    assert!(sender.try_send(2).is_err());
+    assert_eq!(receiver.recv(), Ok(1));
+    assert_eq!(receiver.recv_timeout(Duration::from_millis(1)), Err(Error::TimedOut));
+    assert_eq!(receiver.try_recv(), Err(Error::WouldBlock));
+}
+
+/// What a scheduler, its metrics and its trace are set up and read by.
+fn of_a_scheduler(scheduler: &Scheduler) {
+    scheduler.set_name("a name");
+    assert!(!scheduler.metrics_text().is_empty() && !scheduler.dump().is_empty());
+    assert_eq!(scheduler.trace(1024), Ok(()));
+    assert!(!scheduler.trace_json().is_empty());
+    assert_eq!(scheduler.dump_on_signal(Some(libc::SIGUSR2)), Ok(()));
+    assert_eq!(scheduler.dump_on_signal(None), Ok(()));
+    scheduler.report_long_turns(Some(Duration::from_millis(100)));
+    assert_eq!(scheduler.run(), Ok(Ended::Completed));
+    scheduler.spawn(|| ());
+    assert_eq!(scheduler.run_until_signal(Duration::ZERO, || ()), Ok(Ended::Completed));
+}
+
+/// What belongs to the process.
+fn of_the_process() {
+    assert!(!process::notify("READY=1").unwrap());
+    assert_eq!(blocking::run(|| ()), Err(Error::NotInTask));
+    let cluster = cluster::Builder::new().cores(2).build().unwrap();
+    cluster.spawn(1, || ()).unwrap();
+    cluster.start().unwrap();
+    cluster.join().unwrap();
+}
+
 extern "C-unwind" fn calls(progress: *mut c_void) -> *mut c_void {
     // SAFETY: of `on_a_thread`.
     let progress: &'static Progress = unsafe { &*progress.cast() };
@@ -103,6 +145,11 @@ extern "C-unwind" fn calls(progress: *mut c_void) -> *mut c_void {
         let _ = scheduler.stop_handle().stop();
         scheduler.spawn(|| ());
         drop(scheduler);
+        let scheduler = Scheduler::new().unwrap();
+        between_threads(&scheduler);
+        of_a_scheduler(&scheduler);
+        drop(scheduler);
+        of_the_process();
         logger::log(Level::Error, format_args!("outside a run"));
         assert!(logger::to_file("/nowhere/at/all").is_err());
         assert!(task::yield_now().is_err());
