@@ -1,7 +1,7 @@
 // A list of the tasks at a signal.
 #define _GNU_SOURCE
-#include "check.h"
 #include "bodies.h"
+#include "child.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -316,6 +316,35 @@ static void it_keeps_no_run_going(void) {
   mj_scheduler_destroy(scheduler);
 }
 
+// ---- Children ----
+
+static void sends_itself_one(void) { send(SIGUSR1); }
+
+static void goes_on(void) {
+  forget_lines();
+  CHECK_INT(mj_sleep_ns(MS), ==, 0);
+  send(SIGUSR1);
+  let_it_dump(SIGUSR1, 1);
+}
+
+static void has_children(mj_scheduler* scheduler) {
+  (void)scheduler;
+  int status = status_of_child(sends_itself_one);
+  CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR1);
+  CHECK_INT(status_of_child(goes_on), ==, 0);
+  CHECK_UINT(dumps_at(SIGUSR1), ==, 0);
+  send(SIGUSR1);
+  let_it_dump(SIGUSR1, 1);
+}
+
+// It ends a child, as without the library, until that goes on with the run, and has a list of its own then.
+static void a_child_lists_its_tasks_when_it_goes_on(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  CHECK_INT(mj_scheduler_dump_on_signal(scheduler, SIGUSR1), ==, 0);
+  in_a_task(scheduler, has_children);
+  mj_scheduler_destroy(scheduler);
+}
+
 static void* sets_elsewhere(void* argument) {
   CHECK_INT(mj_scheduler_dump_on_signal(argument, SIGUSR1), ==, -EPERM);
   return NULL;
@@ -353,5 +382,7 @@ int main(void) {
   RUN(what_it_did_before_is_put_back);
   RUN(it_keeps_no_run_going);
   RUN(what_cannot_be_is_refused);
+  // Valgrind takes what a process holds that is killed for lost.
+  if (!under_valgrind() && !under_tsan()) RUN(a_child_lists_its_tasks_when_it_goes_on);
   return 0;
 }

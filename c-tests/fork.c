@@ -518,6 +518,34 @@ static void a_child_that_keeps_a_descriptor_wakes_nobody(void) {
   close_both(second);
 }
 
+// ---- What a stream has collected ----
+
+static mj_stream* collects;
+
+static void writes_it(void) { CHECK_INT(mj_stream_close(collects, MJ_FOREVER), ==, 0); }
+
+static void check_there(int fd, const char* text) {
+  char there[32] = "";
+  CHECK_INT(mj_read(fd, there, sizeof there - 1, 0), ==, strlen(text));
+  CHECK_STR(there, text);
+}
+
+// The child has a copy: its end writes nothing, and what it writes itself the parent writes as well.
+static void a_child_has_a_copy_of_what_is_collected(void) {
+  int fds[2];
+  open_pair(fds);
+  collects = mj_stream_create(fds[0], 0, 0);
+  CHECK(collects != NULL);
+  CHECK_INT(mj_stream_write(collects, "once", 4, MJ_FOREVER, NULL), ==, 0);
+  check_ended_well(status_of_child(exits));
+  CHECK_INT(mj_task_wait_fd(fds[1], POLLIN, 0), ==, -ETIMEDOUT);
+  check_ended_well(status_of_child(writes_it));
+  check_there(fds[1], "once");
+  CHECK_INT(mj_stream_close(collects, MJ_FOREVER), ==, 0);
+  check_there(fds[1], "once");
+  close(fds[1]);
+}
+
 // ---- Without descriptors ----
 
 // A running scheduler whose child can have none for itself goes on without, and tries again.
@@ -616,6 +644,7 @@ int main(void) {
   RUN(a_child_with_its_parents_number_disturbs_nobody);
   RUN(a_child_by_a_system_call_disturbs_nobody);
   RUN_IN_TASK(a_child_that_keeps_a_descriptor_wakes_nobody);
+  RUN_IN_TASK(a_child_has_a_copy_of_what_is_collected);
   RUN_IN_TASK(a_child_without_descriptors_goes_on_when_it_has_some);
   RUN(a_child_of_another_thread_disturbs_nobody);
   RUN(guards_are_inherited);

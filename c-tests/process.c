@@ -690,7 +690,9 @@ static void a_fork_has_no_children(void) {
   pid_t pid = fork();
   CHECK_INT(pid, >=, 0);
   if (pid == 0) {
-    bool is_right = mj_process_kill(process, SIGKILL) == -ESRCH && mj_process_end(process, 0, NULL) == -ECHILD;
+    bool is_right = mj_process_kill(process, SIGKILL) == -ESRCH &&
+                    mj_process_wait(process, NULL, MJ_FOREVER) == -ECHILD &&
+                    mj_process_end(process, 0, NULL) == -ECHILD;
     _exit(is_right ? 0 : 1);
   }
   int status;
