@@ -237,6 +237,83 @@ static void a_jump_ends_the_round(void) {
   }
 }
 
+// ---- Without a jump: the clock is asked, and that after so many turns at the latest
+
+enum { TURNS_UNASKED = 256 };
+
+static bool asks_for_a_byte;
+static unsigned long asked_at, longest_in_turns;
+
+static void computes_and_writes(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  while (served < wanted) {
+    uint64_t end = now_ns() + MS / 100;
+    while (now_ns() < end) {
+    }
+    CHECK(now_ns() < gives_up_at_ns);
+    if (asks_for_a_byte) {
+      put_byte(ends[1]);
+      asks_for_a_byte = false;
+      asked_at = busy_turns;
+    }
+    busy_turns++;
+    mj_task_yield();
+  }
+  mj_task_exit();
+}
+
+static void was_due_at(unsigned long turn) {
+  if (busy_turns - turn > longest_in_turns) longest_in_turns = busy_turns - turn;
+  served++;
+}
+
+// Due before the other task has had one turn.
+static void sleeps_for_a_moment(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  for (int i = 0; i < 3; i++) {
+    unsigned long turn = busy_turns;
+    CHECK_INT(mj_sleep_ns(1000), ==, 0);
+    was_due_at(turn);
+  }
+  mj_task_exit();
+}
+
+static void reads_what_it_asks_for(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  for (int i = 0; i < 3; i++) {
+    asks_for_a_byte = true;
+    mj_task_wait_readable(ends[0]);
+    take_byte(ends[0]);
+    was_due_at(asked_at);
+  }
+  mj_task_exit();
+}
+
+static void another_pace_delays_by_some_turns_at_most(void) {
+  static const event paces[] = {STANDS_STILL, SLOWS_DOWN, HURRIES};
+  open_pipe(ends);
+  for (size_t i = 0; i < sizeof paces / sizeof *paces; i++) {
+    for (unsigned long reading = 0; reading < 8; reading++) {
+      mj_scheduler* scheduler = new_scheduler();
+      usleep(2000);
+      begin_to_serve(6);
+      busy_turns = longest_in_turns = 0;
+      add_task(scheduler, sleeps_for_a_moment, NULL);
+      add_task(scheduler, reads_what_it_asks_for, NULL);
+      add_task(scheduler, computes_and_writes, NULL);
+      expect(paces[i], reading);
+      mj_scheduler_run(scheduler);
+      // And the turns of the others, by which it may be later.
+      CHECK_UINT(longest_in_turns, <=, TURNS_UNASKED + 2);
+      mj_scheduler_destroy(scheduler);
+    }
+  }
+  close_both(ends);
+}
+
 static event jump;
 static uint64_t longest_ns;
 
@@ -285,6 +362,7 @@ int main(void) {
   }
   RUN(whatever_the_counter_does_all_is_served);
   RUN(a_jump_ends_the_round);
+  RUN(another_pace_delays_by_some_turns_at_most);
   RUN(a_jump_in_a_long_turn_is_not_measured);
   return 0;
 }
