@@ -586,6 +586,62 @@ static void simulated_zero_length_sleeps_are_deterministic(void) {
   free(first.steps);
 }
 
+// ---- A clock that goes back ----
+
+typedef struct two_clocks {
+  uint64_t now_ns;    // The scheduler's.
+  uint64_t waited_ns; // One that nobody sets.
+  bool has_gone_back;
+} two_clocks;
+
+static uint64_t first_of_two_ns(void* user_data) { return ((two_clocks*)user_data)->now_ns; }
+
+static int goes_back_once(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
+  (void)scheduler;
+  two_clocks* clocks = user_data;
+  if (timeout_ns == 0) return 0;
+  CHECK_UINT(timeout_ns, !=, MJ_FOREVER);
+  // In the middle of what it waits for, once.
+  if (!clocks->has_gone_back) {
+    timeout_ns /= 2;
+    clocks->now_ns -= HOUR_NS;
+    clocks->has_gone_back = true;
+  }
+  clocks->now_ns += timeout_ns;
+  clocks->waited_ns += timeout_ns;
+  return 0;
+}
+
+static void waits_for_ten_minutes(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  mj_sem* none = mj_sem_create(scheduler, 0);
+  CHECK_INT(mj_sem_acquire(none, 1, 10 * MINUTE_NS), ==, -ETIMEDOUT);
+  CHECK_INT(mj_sem_destroy(none), ==, 0);
+  mj_task_exit();
+}
+
+static void sleeps_for_ten_minutes(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  CHECK_INT(mj_sleep_ns(10 * MINUTE_NS), ==, 0);
+  mj_task_exit();
+}
+
+static void a_clock_that_goes_back_delays_by_as_much(void) {
+  mj_task_fn* const bodies[] = {sleeps_for_ten_minutes, waits_for_ten_minutes};
+  for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+    two_clocks clocks = {.now_ns = 2 * HOUR_NS};
+    mj_scheduler* scheduler = new_scheduler();
+    CHECK_INT(mj_scheduler_set_clock(scheduler, first_of_two_ns, &clocks), ==, 0);
+    mj_scheduler_set_wait_func(scheduler, goes_back_once, &clocks);
+    add_task(scheduler, bodies[i], NULL);
+    CHECK_INT(mj_run(scheduler), ==, 0);
+    CHECK_UINT(clocks.now_ns, ==, 2 * HOUR_NS + 10 * MINUTE_NS);
+    CHECK_UINT(clocks.waited_ns, ==, HOUR_NS + 10 * MINUTE_NS);
+    mj_scheduler_destroy(scheduler);
+  }
+}
+
 // ---- How often the clock is read ----
 
 static uint64_t readings_of_ready, readings_of_more;
@@ -671,6 +727,7 @@ int main(void) {
   RUN(a_clock_needs_a_scheduler);
   RUN(descriptors_are_served_in_simulated_time);
   RUN(simulated_zero_length_sleeps_are_deterministic);
+  RUN(a_clock_that_goes_back_delays_by_as_much);
   RUN(a_wait_with_a_timeout_reads_the_clock_once);
   RUN(a_limit_of_zero_passes_at_the_end_of_the_clock);
   return 0;
