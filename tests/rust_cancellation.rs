@@ -7,7 +7,9 @@ use std::mem::transmute;
 use std::ptr::{null, null_mut};
 use std::time::Duration;
 
+use majjen::io::Suspending;
 use majjen::logger::{self, Level};
+use majjen::net::{self, TcpListener, UdpSocket};
 use majjen::sync::remote::channel;
 use majjen::{Builder, Ended, Error, Scheduler, blocking, cluster, process, task};
 
@@ -136,6 +138,17 @@ fn of_the_process() {
     cluster.join().unwrap();
 }
 
+/// What is opened, and what closes it: its drop, and an error.
+fn of_sockets_and_files() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    assert!(TcpListener::bind(listener.local_addr().unwrap()).is_err());
+    drop(listener);
+    drop(UdpSocket::bind("127.0.0.1:0").unwrap());
+    assert!(net::lookup_host(("localhost", 80)).is_ok());
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop((Suspending::new(reader), Suspending::new(writer)));
+}
+
 extern "C-unwind" fn calls(progress: *mut c_void) -> *mut c_void {
     // SAFETY: of `on_a_thread`.
     let progress: &'static Progress = unsafe { &*progress.cast() };
@@ -150,6 +163,7 @@ extern "C-unwind" fn calls(progress: *mut c_void) -> *mut c_void {
         of_a_scheduler(&scheduler);
         drop(scheduler);
         of_the_process();
+        of_sockets_and_files();
         logger::log(Level::Error, format_args!("outside a run"));
         assert!(logger::to_file("/nowhere/at/all").is_err());
         assert!(task::yield_now().is_err());

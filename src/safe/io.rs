@@ -13,7 +13,7 @@ use super::time::limit;
 use super::timeout::Timeout;
 use super::unwind::suspending_or;
 use crate::engine::fd;
-use crate::engine::sys::{Error, Result, iovec};
+use crate::engine::sys::{DropsUncanceled, Error, Result, iovec};
 
 /// A descriptor of any kind, with [`Read`] and [`Write`] that suspend the task.
 ///
@@ -44,7 +44,7 @@ use crate::engine::sys::{Error, Result, iovec};
 /// it holds is not used otherwise: [`Stdin`](std::io::Stdin) has a buffer, out of which a `Suspending` does not read.
 /// Buffers of its own it has none: [`BufReader`](std::io::BufReader) and [`BufWriter`](std::io::BufWriter) work on it.
 pub struct Suspending<T> {
-    inner: T,
+    inner: DropsUncanceled<T>,
     read_timeout: Timeout,
     write_timeout: Timeout,
 }
@@ -59,7 +59,8 @@ impl<T: AsFd> Suspending<T> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn new(inner: T) -> Suspending<T> {
-        Suspending { inner, read_timeout: Timeout::default(), write_timeout: Timeout::default() }
+        let (read_timeout, write_timeout) = Default::default();
+        Suspending { inner: DropsUncanceled::new(inner), read_timeout, write_timeout }
     }
 
     /// Reads what is there into some buffers.
@@ -143,7 +144,7 @@ impl<T> Suspending<T> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn into_inner(self) -> T {
-        self.inner
+        self.inner.into_inner()
     }
 
     /// How long a call waits for something to read; `None` for ever.
@@ -278,6 +279,6 @@ impl<T: AsFd> AsRawFd for Suspending<T> {
 
 impl<T: fmt::Debug> fmt::Debug for Suspending<T> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_tuple("Suspending").field(&self.inner).finish()
+        out.debug_tuple("Suspending").field(&*self.inner).finish()
     }
 }

@@ -44,7 +44,7 @@ use super::timeout::Timeout;
 use super::unwind::suspending_or;
 use crate::engine::fd::{self, Call};
 use crate::engine::scheduler::{READABLE, WRITABLE};
-use crate::engine::sys::{self, Error};
+use crate::engine::sys::{self, DropsUncanceled, Error};
 
 /// Closes the listening sockets that the process was given and that nobody has taken by
 /// [`Builder::inherited`]: to be called once all are taken. Who connects to one of these else waits for ever, as in a
@@ -82,7 +82,7 @@ pub struct Incoming<'l, L> {
 struct Socket<S> {
     /// Dropped before the socket is closed.
     _owned: Owned,
-    inner: S,
+    inner: DropsUncanceled<S>,
     read_timeout: Timeout,
     write_timeout: Timeout,
 }
@@ -102,6 +102,7 @@ impl<S: AsFd> Socket<S> {
         let number = inner.as_fd().as_raw_fd();
         fd::opened(number, is_tcp);
         let (read_timeout, write_timeout) = Default::default();
+        let inner = DropsUncanceled::new(inner);
         Socket { _owned: Owned(number), inner, read_timeout, write_timeout }
     }
 
@@ -119,7 +120,7 @@ impl<S: AsFd> Socket<S> {
 
     /// Tries until it need not wait for input.
     fn reading<T>(&self, attempt: impl FnMut(&S) -> io::Result<T>) -> io::Result<T> {
-        until_done(&self.inner, READABLE, self.read_timeout.get(), attempt, |_, _| {})
+        until_done(&*self.inner, READABLE, self.read_timeout.get(), attempt, |_, _| {})
     }
 
     /// [`reading`](Self::reading) of at most so many bytes of a stream.
@@ -131,14 +132,14 @@ impl<S: AsFd> Socket<S> {
         if most == 0 {
             return Ok(0); // The system call would wait for something to be there.
         }
-        until_done(&self.inner, READABLE, self.read_timeout.get(), attempt, |call, &count| {
+        until_done(&*self.inner, READABLE, self.read_timeout.get(), attempt, |call, &count| {
             call.has_read(count, most);
         })
     }
 
     /// Tries until it need not wait for room.
     fn writing<T>(&self, attempt: impl FnMut(&S) -> io::Result<T>) -> io::Result<T> {
-        until_done(&self.inner, WRITABLE, self.write_timeout.get(), attempt, |_, _| {})
+        until_done(&*self.inner, WRITABLE, self.write_timeout.get(), attempt, |_, _| {})
     }
 }
 
@@ -218,7 +219,7 @@ macro_rules! socket {
             /// # Ok::<(), std::io::Error>(())
             /// ```
             pub fn into_std(self) -> $std {
-                self.0.inner
+                self.0.inner.into_inner()
             }
 
             /// Another socket for the same connection or address, with the same timeouts to begin
@@ -286,13 +287,13 @@ macro_rules! socket {
 
         impl std::os::fd::AsFd for $name {
             fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-                std::os::fd::AsFd::as_fd(&self.0.inner)
+                std::os::fd::AsFd::as_fd(&*self.0.inner)
             }
         }
 
         impl std::os::fd::AsRawFd for $name {
             fn as_raw_fd(&self) -> std::os::fd::RawFd {
-                std::os::fd::AsRawFd::as_raw_fd(&self.0.inner)
+                std::os::fd::AsRawFd::as_raw_fd(&*self.0.inner)
             }
         }
 
@@ -333,7 +334,7 @@ macro_rules! socket {
 
         impl std::fmt::Debug for $name {
             fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                std::fmt::Debug::fmt(&self.0.inner, out)
+                std::fmt::Debug::fmt(&*self.0.inner, out)
             }
         }
     };

@@ -18,10 +18,10 @@
 
 use std::ffi::{CStr, c_int};
 use std::fmt;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::FromRawFd;
 
 use crate::engine::log;
-use crate::engine::sys::{self, Address, ErrnoGuard, SocketOption, variable};
+use crate::engine::sys::{self, Address, ErrnoGuard, OwnedFd, SocketOption, variable};
 use crate::engine::threads::{Lock, Ownership};
 
 /// "1234 @name": the process that has handed them to this one and waits for it, and where it hears.

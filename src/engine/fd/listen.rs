@@ -2,11 +2,11 @@
 
 use std::ffi::c_int;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, IntoRawFd};
 
 use super::inherited::take_inherited;
 use super::own;
-use crate::engine::sys::{self, Address, ErrnoGuard, Error, Result, SocketOption};
+use crate::engine::sys::{self, Address, ErrnoGuard, Error, OwnedFd, Result, SocketOption};
 
 /// What the kernel makes of it is its own limit (net.core.somaxconn), 4096 by default.
 pub const BACKLOG: c_int = 4096;

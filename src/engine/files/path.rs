@@ -1,11 +1,10 @@
 //! What is done to a path.
 
 use std::ffi::{CStr, c_int};
-use std::os::fd::OwnedFd;
 
 use crate::engine::pool::{Class, run_apart};
 use crate::engine::scheduler::{Limit, spend};
-use crate::engine::sys::{self, ErrnoGuard, Result, Text, mode_t};
+use crate::engine::sys::{self, ErrnoGuard, OwnedFd, Result, Text, mode_t};
 use crate::engine::threads::Generation;
 
 /// Does something on a worker, with a copy of a path.

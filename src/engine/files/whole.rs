@@ -1,13 +1,13 @@
 //! Whole files.
 
 use std::ffi::{CStr, c_int};
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, IntoRawFd};
 
 use super::path::on_path;
 use crate::engine::fd;
 use crate::engine::io::READABLE;
 use crate::engine::scheduler::{Limit, close_fd, running_task, wait_fd};
-use crate::engine::sys::{self, Bytes, ErrnoGuard, Error, Result, iovec, mode_t};
+use crate::engine::sys::{self, Bytes, ErrnoGuard, Error, OwnedFd, Result, iovec, mode_t};
 
 /// What is read of a file whose size is not known.
 const PIECE: usize = 16 * 1024;

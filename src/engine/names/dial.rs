@@ -1,7 +1,7 @@
 //! Connecting to a name.
 
 use std::ffi::{CStr, OsStr, c_int};
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::fd::IntoRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::order::Addresses;
 use super::race::race;
 use crate::engine::fd;
 use crate::engine::scheduler::{Limit, now_ns, running_task, sleep, spend};
-use crate::engine::sys::{self, ErrnoGuard, Error, Hints, NameError, Result};
+use crate::engine::sys::{self, ErrnoGuard, Error, Hints, NameError, OwnedFd, Result};
 use crate::engine::time::Deadline;
 
 /// A connection to a host's service, or to `unix:/path`, which the library owns.

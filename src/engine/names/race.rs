@@ -6,13 +6,15 @@
 
 use std::ffi::c_int;
 use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, IntoRawFd};
 
 use super::order::{Addresses, MOST};
 use crate::engine::fd;
 use crate::engine::io::WRITABLE;
 use crate::engine::scheduler::{Limit, close_fd, is_past_deadline, now_ns, running_task, spend};
-use crate::engine::sys::{self, Connected, ErrnoGuard, Error, Result, SocketOption, pollfd};
+use crate::engine::sys::{
+    self, Connected, ErrnoGuard, Error, OwnedFd, Result, SocketOption, pollfd,
+};
 use crate::engine::threads::this_process;
 use crate::engine::time::Deadline;
 

@@ -2,13 +2,14 @@
 
 use std::ffi::{CStr, c_char, c_int};
 use std::mem::zeroed;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
 
 use super::cancellation::{Uncancelable, uncancelable};
 use super::descriptor::opened;
 use super::errno::{check, last_error, retry_interrupted};
 use super::error::{Error, Result};
 use super::mark::Mark;
+use super::owned_fd::OwnedFd;
 use super::socket_option::set;
 
 /// A socket that sends datagrams to others of this machine. A send waits 100 ms at most.

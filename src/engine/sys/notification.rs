@@ -2,7 +2,7 @@
 
 use std::ffi::c_int;
 use std::mem::zeroed;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::ptr::{null_mut, read_unaligned};
 
 use super::address::Address;
@@ -11,6 +11,7 @@ use super::child::Pid;
 use super::datagram::{patient_socket, send};
 use super::errno::last_error;
 use super::error::Result;
+use super::owned_fd::OwnedFd;
 use super::socket::{bind, connect_socket, socket};
 use super::socket_option::set;
 use super::transfer::iovec;

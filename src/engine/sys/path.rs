@@ -2,12 +2,13 @@
 
 use std::ffi::{CStr, c_int};
 use std::mem::zeroed;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd};
 
 use super::cancellation::uncancelable;
 use super::descriptor::opened;
 use super::errno::{check, retry_interrupted};
 use super::error::Result;
+use super::owned_fd::OwnedFd;
 
 pub use libc::{mode_t, stat};
 

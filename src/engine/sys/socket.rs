@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 use std::mem::ManuallyDrop;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net as std_unix;
 use std::path::Path;
@@ -13,6 +13,7 @@ use super::cancellation::uncancelable;
 use super::descriptor::{close, copy_above_stdio, opened};
 use super::errno::check;
 use super::error::{Error, Result};
+use super::owned_fd::OwnedFd;
 use super::socket_option::SocketOption;
 use super::transfer::{sockaddr, socklen_t};
 

@@ -104,7 +104,7 @@ impl Cluster {
             }
         }
         let mut listeners: Vec<_> = listeners.into_iter().map(OwnedFd::from).collect();
-        listeners.extend(iter::from_fn(|| options.take_another(&address)));
+        listeners.extend(iter::from_fn(|| options.take_another(&address)).map(OwnedFd::from));
         let handler = move |socket| handler(TcpStream::new(socket));
         self.serve(listeners, &address, Box::new(handler))?;
         Ok(address)
@@ -159,7 +159,7 @@ impl Cluster {
     ) -> io::Result<()> {
         let path = path.as_ref();
         let mut listeners = vec![OwnedFd::from(options.listen_unix(path)?)];
-        listeners.extend(iter::from_fn(|| options.take_another_unix(path)));
+        listeners.extend(iter::from_fn(|| options.take_another_unix(path)).map(OwnedFd::from));
         let handler = move |socket| handler(UnixStream::new(socket));
         Ok(self.serve(listeners, &path.display(), Box::new(handler))?)
     }
@@ -224,7 +224,7 @@ impl Cluster {
     }
 }
 
-type Handler = dyn Fn(OwnedFd) + Send + Sync;
+type Handler = dyn Fn(sys::OwnedFd) + Send + Sync;
 
 /// What serves connections: the program's handler, until the cluster has ended. It may own a handle to the cluster,
 /// which would never be released if the handler lived as long.
@@ -300,8 +300,8 @@ fn serve(arrived: &Arrived) {
 }
 
 /// The descriptor of a connection, which nobody else has from now on.
-fn take_socket(number: c_int) -> OwnedFd {
+fn take_socket(number: c_int) -> sys::OwnedFd {
     fd::forget(number);
     // SAFETY: the connection's, which this task has.
-    unsafe { OwnedFd::from_raw_fd(number) }
+    unsafe { sys::OwnedFd::from_raw_fd(number) }
 }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::slice;
@@ -13,7 +12,7 @@ use super::{
     first_that_works, names,
 };
 use crate::engine::fd;
-use crate::engine::sys::{self, Address, SocketOption};
+use crate::engine::sys::{self, Address, OwnedFd, SocketOption};
 
 /// Makes sockets with options that have to be set before they are bound or connected, or that all of a
 /// listener's connections are to have.

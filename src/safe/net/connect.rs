@@ -2,12 +2,11 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::engine::names::{self, Addresses};
-use crate::engine::sys::{self, Error, SocketOption};
+use crate::engine::sys::{self, Error, OwnedFd, SocketOption};
 use crate::safe::task;
 use crate::safe::time::{Instant, limit};
 use crate::safe::unwind::suspending;

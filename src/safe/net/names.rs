@@ -8,7 +8,7 @@ use std::thread;
 
 use crate::engine::names;
 use crate::engine::scheduler::running_task;
-use crate::engine::sys::{Error, Hints, NameError, describe_name_error};
+use crate::engine::sys::{Error, Hints, NameError, Uncancelable, describe_name_error};
 use crate::safe::time::limit;
 use crate::safe::unwind::suspending;
 
@@ -161,6 +161,7 @@ pub(super) fn resolve(addresses: &impl ToSocketAddrs) -> io::Result<Cow<'_, [Soc
 
 fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if running_task().is_none() || thread::panicking() {
+        let _uncancelable = Uncancelable::begin();
         return std::net::ToSocketAddrs::to_socket_addrs(&(host, port)).map(Iterator::collect);
     }
     let text = CString::new(host)

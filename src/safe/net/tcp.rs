@@ -2,12 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use super::builder::Builder;
 use super::{Incoming, Socket, ToSocketAddrs, sender, socket, stream, stream_io};
-use crate::engine::sys;
+use crate::engine::sys::{self, OwnedFd};
 
 /// A connection.
 ///

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 
 use super::builder::Builder;
 use super::{Socket, ToSocketAddrs, names, sender, socket};
+use crate::engine::sys::OwnedFd;
 
 /// Sends and receives datagrams.
 ///

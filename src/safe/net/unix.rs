@@ -1,14 +1,14 @@
 //! Unix domain sockets.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::{self as std_unix, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use super::builder::Builder;
 use super::{Incoming, Socket, connect, sender, socket, stream, stream_io};
-use crate::engine::sys;
+use crate::engine::sys::{self, OwnedFd};
 
 /// A connection on this machine.
 ///
