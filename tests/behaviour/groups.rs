@@ -467,7 +467,7 @@ fn the_end_does_not_count_the_deadline<D: Groups>() {
             D::go(&group, move || log.push(D::sleep(takes)), None).unwrap();
         }
         D::set_deadline(Some(MS)).unwrap();
-        D::end(&group, 20 * MS).unwrap();
+        D::end(&group, 200 * MS).unwrap();
         log.push(D::park(None));
         log.are(&[Ok(()), TOLD, Err(libc::ETIMEDOUT)]);
     });

@@ -75,7 +75,7 @@ static void many_wait_at_once(void) {
 
 static void ends_in_time(void) {
   PGconn* connection = new_connection();
-  runs(connection, "set statement_timeout = 50", PGRES_COMMAND_OK);
+  runs(connection, "set statement_timeout = 500", PGRES_COMMAND_OK);
   runs(connection, "select pg_sleep(100)", PGRES_FATAL_ERROR);
   runs(connection, "select 1", PGRES_TUPLES_OK);
   PQfinish(connection);
