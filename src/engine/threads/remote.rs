@@ -90,7 +90,8 @@ impl Remote {
     /// may be called on any thread that runs or destroys the scheduler.
     pub unsafe fn post(&self, message: ptr::NonNull<Message>) -> Result<()> {
         sanitizer::release(self.block());
-        self.block().mailbox.post(message, || self.notify()).map_err(|_| Error::Disconnected)
+        let posted = self.block().mailbox.post(message, || self.notify());
+        posted.map_err(|_| self.gives_back(Error::Disconnected))
     }
 
     /// [`post`](Self::post) for what waits until the scheduler has room for it. [`Error::WouldBlock`]
@@ -102,10 +103,18 @@ impl Remote {
         let block = self.block();
         if !block.quota.take() {
             let is_closed = block.mailbox.is_closed();
-            return Err(if is_closed { Error::Disconnected } else { Error::WouldBlock });
+            let error = if is_closed { Error::Disconnected } else { Error::WouldBlock };
+            return Err(self.gives_back(error));
         }
         // SAFETY: as this function's contract says.
         unsafe { self.post(message) }.inspect_err(|_| block.quota.give_back())
+    }
+
+    /// The caller keeps its message, whose memory may be a spare block of another thread.
+    #[cold]
+    fn gives_back(&self, error: Error) -> Error {
+        sanitizer::acquire(self.block());
+        error
     }
 
     /// Memory for a counted message, of [`BLOCK_BYTES`]; NULL if there is none.

@@ -190,6 +190,8 @@ impl World {
         self.close_for_calls(number, by_library && is_open);
         if by_library {
             self.disown(number);
+        } else if self.owned.contains(&number) {
+            self.closed_unseen.push(number);
         }
         if let Some(file) = self.file(number) {
             self.forget_file(file, resets);

@@ -135,7 +135,10 @@ impl World {
     /// Whether a call is for the other direction, so that there is nothing to wait for.
     fn is_misdirected(&self, op: &Op) -> bool {
         op.descriptors().any(|(fd, _)| {
-            let Some(file) = self.file(fd).filter(|_| !op.is_gone) else { return false };
+            if op.is_gone || self.closed_unseen.contains(&fd) {
+                return false;
+            }
+            let Some(file) = self.file(fd) else { return false };
             let File { kind, input, output, .. } = &self.files[file];
             *kind == Kind::Pipe
                 && match op.uses {

@@ -94,6 +94,9 @@ pub struct World {
     pub numbers: HashMap<c_int, usize>,
     /// The numbers that the library owns, also when close(2) has closed them.
     pub owned: Vec<c_int>,
+    /// Numbers of those that were closed by close(2), which the library does not see: a wait for the next file of such
+    /// a number may be found out only when waits are checked.
+    pub closed_unseen: Vec<c_int>,
     pub listener: Option<files::Listener>,
     pub streams: [Option<Stream>; 2],
     pub groups: [Group; 2],
@@ -136,6 +139,7 @@ pub fn run(program: &[[u8; 4]], tell: bool) {
         flows: Vec::new(),
         numbers: HashMap::new(),
         owned: Vec::new(),
+        closed_unseen: Vec::new(),
         listener: None,
         streams: [None, None],
         groups: [Group::default(), Group::default()],
