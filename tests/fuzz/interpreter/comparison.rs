@@ -23,6 +23,8 @@ impl Model {
         }
         for _ in self.schedulers[home].turns..executions {
             self.settle(home, &self.seen(home, before, turn_ended));
+            // The loop reads the clock, which looks, and ends waits before it gives turns.
+            self.expire(home, false);
             self.unseen_turn(home);
         }
         if let Some(task) = before.filter(|_| metrics.tasks_exited != self.schedulers[home].ended) {
