@@ -75,7 +75,9 @@ impl Mark {
 /// Marks what stands for a child process.
 pub(super) fn mark_child(fd: c_int, pid: c_int) {
     // SAFETY: as in `Mark::set`.
-    if check(unsafe { libc::fcntl(fd, libc::F_SETOWN, pid) }).is_err() {
+    let owned = check(unsafe { libc::fcntl(fd, libc::F_SETOWN, pid) });
+    // ESRCH: it has been waited for.
+    if owned.is_err_and(|error| error != Error::Os(libc::ESRCH)) {
         REFUSED.store(true, Relaxed);
     }
     Mark::CHILD.set(fd);
