@@ -43,6 +43,16 @@ static int selects(mj_chan* chan, mj_select_op op, uint64_t timeout_ns) {
   return mj_select(&one, 1, timeout_ns);
 }
 
+static int selects_xchan(mj_xchan* xchan, mj_select_op op, uint64_t timeout_ns) {
+  mj_select_case one = {.xchan = xchan, .op = op, .element = &number};
+  return mj_select(&one, 1, timeout_ns);
+}
+
+static int selects_fd(int fd, uint64_t timeout_ns) {
+  mj_select_case one = {.fd = fd, .op = MJ_SELECT_FD, .events = POLLIN};
+  return mj_select(&one, 1, timeout_ns);
+}
+
 static int looks_up(const char* host) {
   struct addrinfo* list;
   int result = mj_getaddrinfo(host, "80", NULL, &list, LONG_NS);
@@ -86,6 +96,8 @@ static int does_nothing(void* argument) { return argument != NULL; }
   X(xchan_send, mj_xchan_send(xchan_with_room, &number, LONG_NS), 0)                \
   X(xchan_recv, mj_xchan_recv(xchan_of_many, &number, LONG_NS), 0)                  \
   X(select, selects(chan_with_room, MJ_SELECT_SEND, LONG_NS), 0)                    \
+  X(select_xchan, selects_xchan(xchan_of_many, MJ_SELECT_XRECV, LONG_NS), 0)        \
+  X(select_fd, selects_fd(filled[0], LONG_NS), 0)                                   \
   X(mutex_lock, locks(), 0)                                                         \
   X(sem_acquire, mj_sem_acquire(permits, 1, LONG_NS), 0)                            \
   X(waitgroup_wait, mj_waitgroup_wait(none_left, LONG_NS), 0)                       \
@@ -111,6 +123,8 @@ static int does_nothing(void* argument) { return argument != NULL; }
   X(xchan_send_full, mj_xchan_send(full_xchan, &number, 0), -ETIMEDOUT)             \
   X(xchan_recv_none, mj_xchan_recv(xchan_of_none, &number, 0), -ETIMEDOUT)          \
   X(select_none, selects(chan_of_none, MJ_SELECT_RECV, 0), -ETIMEDOUT)              \
+  X(select_xchan_none, selects_xchan(xchan_of_none, MJ_SELECT_XRECV, 0), -ETIMEDOUT) \
+  X(select_fd_none, selects_fd(empty[0], 0), -ETIMEDOUT)                            \
   X(mutex_lock_locked, mj_mutex_lock(locked_mutex, 0), -ETIMEDOUT)                  \
   X(sem_acquire_none, mj_sem_acquire(no_permits, 1, 0), -ETIMEDOUT)                 \
   X(waitgroup_some, mj_waitgroup_wait(some_left, 0), -ETIMEDOUT)                    \
