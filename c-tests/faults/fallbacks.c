@@ -7,6 +7,7 @@
 //   nowait   no RWF_NOWAIT of preadv2 and pwritev2: EOPNOTSUPP, as before Linux 4.14
 //   nosignal no RWF_NOSIGNAL of pwritev2: EOPNOTSUPP, as before Linux 6.18
 //   wipe     no pages that fork() clears: madvise(MADV_WIPEONFORK) is EINVAL, as before Linux 4.14
+//   futex    no futex by its number, which the C library uses itself: EACCES, as by a filter
 //   counter  the kernel's clock source cannot be read, so the cycle counter is not trusted
 //
 // Appends the name of each feature that was asked for to the file in MAJJEN_FALLBACKS_MET.
@@ -74,7 +75,8 @@ static long system_call(long number, const long of[6]) {
 // The C library has process_madvise() since 2.36, and epoll_pwait2() since 2.35; the library calls
 // both by number. A system call has at most six arguments, and ignores the rest.
 long syscall(long number, ...) {
-  static bool met, pwait2_met;
+  static bool met, pwait2_met, futex_met;
+  if (number == SYS_futex && lacks("futex", &futex_met)) return errno = EACCES, -1;
   if (number == SYS_process_madvise && lacks("batches", &met)) return errno = EBADF, -1;
   if (number == SYS_epoll_pwait2 && lacks("pwait2", &pwait2_met)) return errno = ENOSYS, -1;
   va_list arguments;
