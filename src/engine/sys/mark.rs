@@ -86,9 +86,15 @@ pub(super) fn mark_child(fd: c_int, pid: c_int) {
 /// Whether the file of a number stands for this child process, or for one that has been waited for: nobody
 /// waits at that any more. True where there are no marks.
 pub fn stands_for_child(fd: c_int, pid: c_int) -> bool {
+    if !is_marked(fd, Mark::CHILD) {
+        return false;
+    }
     // SAFETY: the request reads a number.
-    let owner = || unsafe { libc::fcntl(fd, libc::F_GETOWN) };
-    is_marked(fd, Mark::CHILD) && ([0, pid].contains(&owner()) || REFUSED.load(Relaxed))
+    let owner = check(unsafe { libc::fcntl(fd, libc::F_GETOWN) });
+    if owner.is_err() {
+        REFUSED.store(true, Relaxed);
+    }
+    owner.is_ok_and(|owner| [0, pid].contains(&owner)) || REFUSED.load(Relaxed)
 }
 
 /// A file, told from all others that are open, but those that have no numbers of their own, as what stands for a
