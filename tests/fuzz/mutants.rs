@@ -134,7 +134,17 @@ fn find_all() -> Result<(), Failed> {
     }
     let mut missed = Vec::new();
     for mutant in &MUTANTS {
-        let output = sources.with(mutant, || random_programs(&sources))??;
+        let (output, old_ones_fail) = sources.with(mutant, || {
+            let output = random_programs(&sources)?;
+            // What libFuzzer has found may be too rare for these.
+            let are_needed = output.status.success();
+            let old_ones_fail = are_needed && !run(&sources, "regressions")?.status.success();
+            Ok::<_, Failed>((output, old_ones_fail))
+        })??;
+        if old_ones_fail {
+            println!("mutants: {}: found by one of the regressions", mutant.name);
+            continue;
+        }
         let text = String::from_utf8_lossy(&output.stdout);
         let found = text.lines().find_map(|line| line.find(super::FOUND).map(|at| &line[at..]));
         match found.filter(|_| !output.status.success()) {
@@ -152,18 +162,19 @@ fn target() -> PathBuf {
 
 /// Builds the copy, which must succeed, and runs the random programs with it.
 fn random_programs(sources: &Sources) -> Result<Output, Failed> {
-    let cargo = |arguments: &[&str]| {
-        sources
-            .cargo(&target().join("mutants"))
-            .args(["test", "--release", "--quiet", "--test", "fuzz"])
-            .args(arguments)
-            .env("MAJJEN_FUZZ_SHRINK", "0")
-            .env_remove("MAJJEN_TORTURE")
-            .output()
-    };
-    let built = cargo(&["--no-run"])?;
+    let built = cargo(sources, &["--no-run"])?;
     if !built.status.success() {
         return Err(String::from_utf8_lossy(&built.stderr).into_owned().into());
     }
-    Ok(cargo(&["--", "random_programs"])?)
+    run(sources, "random_programs")
+}
+
+fn run(sources: &Sources, tests: &str) -> Result<Output, Failed> {
+    cargo(sources, &["--", tests])
+}
+
+fn cargo(sources: &Sources, arguments: &[&str]) -> Result<Output, Failed> {
+    let mut command = sources.cargo(&target().join("mutants"));
+    command.args(["test", "--release", "--quiet", "--test", "fuzz"]).args(arguments);
+    Ok(command.env("MAJJEN_FUZZ_SHRINK", "0").env_remove("MAJJEN_TORTURE").output()?)
 }
