@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "check.h"
 #include "log_lines.h"
+#include "pipes.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -132,13 +133,47 @@ static void acquires_what_is_free_while_it_owns_a_mutex(mj_scheduler* scheduler,
   mj_task_exit();
 }
 
+static int steady[2];
+static bool was_told;
+
+// There is nothing when it begins to wait, and something after its yield.
+static void polls_what_comes_meanwhile(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  mj_task_cancel(mj_task_current());
+  int polls = 0, result;
+  struct pollfd one = {.fd = steady[0], .events = POLLIN};
+  while ((result = mj_poll(&one, 1, MJ_FOREVER)) == 1) {
+    CHECK_INT(++polls, <=, 64);
+    take_byte(steady[0]);
+  }
+  CHECK_INT(result, ==, -ECANCELED);
+  CHECK_INT(polls, ==, 64);
+  was_told = true;
+  mj_task_exit();
+}
+
+static void never_lets_up(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  struct pollfd one = {.fd = steady[0], .events = POLLIN};
+  for (; !was_told; mj_task_yield()) {
+    if (poll(&one, 1, 0) == 0) put_byte(steady[1]);
+  }
+  mj_task_exit();
+}
+
 static void a_canceled_task_is_told_however_much_it_has(void) {
   mj_scheduler* scheduler = new_scheduler();
   count_calls_only(scheduler);
   add_task(scheduler, is_enqueued_before_it_parks, NULL);
   add_task(scheduler, acquires_what_is_free_while_it_owns_a_mutex, NULL);
+  open_pipe(steady);
+  add_task(scheduler, polls_what_comes_meanwhile, NULL);
+  add_task(scheduler, never_lets_up, NULL);
   CHECK_INT(mj_run(scheduler), ==, 0);
   mj_scheduler_destroy(scheduler);
+  close_both(steady);
 }
 
 static void waits_for_a_descriptor(mj_scheduler* scheduler, void* user_state) {

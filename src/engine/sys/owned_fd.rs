@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{self, AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, RawFd};
+use std::os::fd::{self, AsRawFd, FromRawFd, IntoRawFd, RawFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
 use super::descriptor::close;
@@ -31,13 +31,6 @@ impl IntoRawFd for OwnedFd {
 impl AsRawFd for OwnedFd {
     fn as_raw_fd(&self) -> RawFd {
         self.0
-    }
-}
-
-impl AsFd for OwnedFd {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: open as long as this.
-        unsafe { BorrowedFd::borrow_raw(self.0) }
     }
 }
 
