@@ -386,16 +386,25 @@ static void close_descriptors_of_children(void) {
 
 static void kills(void* process) { CHECK_INT(mj_process_kill(process, SIGUSR1), ==, 0); }
 
+// The descriptors from 3 on that there are, and those that come later.
+enum { HIGH = 100 };
+static bool was_open[HIGH];
+
+static void note_descriptors(void) {
+  for (int fd = 3; fd < HIGH; fd++) was_open[fd] = fcntl(fd, F_GETFD) >= 0;
+}
+
+static bool is_new(int fd) { return !was_open[fd] && fcntl(fd, F_GETFD) >= 0; }
+
 // The program closes all that it does not know, and opens others, which get the numbers.
 static void others_have_the_numbers_of_its_descriptors(void) {
-  enum { HIGH = 100 };
   int status;
-  bool was_open[HIGH], is_own[HIGH] = {false};
-  for (int fd = 3; fd < HIGH; fd++) was_open[fd] = fcntl(fd, F_GETFD) >= 0;
+  bool is_own[HIGH] = {false};
+  note_descriptors();
   const mj_process_options options = {.output = MJ_PROCESS_PIPE};
   mj_process* process = shell("exec sleep 100", &options);
   for (int fd = 3; fd < HIGH; fd++) {
-    if (was_open[fd] || fcntl(fd, F_GETFD) < 0) continue;
+    if (!is_new(fd)) continue;
     is_own[fd] = true;
     int other = open("/dev/zero", O_RDONLY | O_CLOEXEC);
     CHECK_INT(dup3(other, fd, O_CLOEXEC), ==, fd);
@@ -418,14 +427,12 @@ RUN_IN_TASK(others_have_the_numbers_of_its_descriptors)
 // Those are another child's: it gets no signal, keeps its pipe, and its end is not the first one's.
 static void another_child_has_the_numbers_of_its_descriptors(void) {
   mj_log_set_level(MJ_LOG_FATAL);
-  enum { HIGH = 100 };
   int status;
-  bool was_open[HIGH];
-  for (int fd = 3; fd < HIGH; fd++) was_open[fd] = fcntl(fd, F_GETFD) >= 0;
+  note_descriptors();
   const mj_process_options options = {.output = MJ_PROCESS_PIPE};
   mj_process* process = shell("exec sleep 100", &options);
   for (int fd = 3; fd < HIGH; fd++) {
-    if (!was_open[fd]) close(fd);
+    if (is_new(fd)) CHECK_INT(close(fd), ==, 0);
   }
   mj_process* other = shell("echo it is there; exec sleep 100", &options);
   CHECK_INT(mj_process_take_pipe(process, 1), ==, -EBADF);

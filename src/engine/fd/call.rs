@@ -133,7 +133,7 @@ impl Call {
             // never lets up not for ever.
             match waited {
                 Ok(()) | Err(Error::TimedOut) => {}
-                Err(Error::Canceled) if !is_cancellation_due() => {}
+                Err(Error::Canceled) if !running_task().is_some_and(is_cancellation_due) => {}
                 Err(error) => return Err(error),
             }
             match attempt(self) {

@@ -34,7 +34,7 @@ pub fn poll(polls: &mut [pollfd], mut limit: Limit) -> Result<usize> {
             return Err(Error::Busy); // One is the scheduler's own.
         }
         if let Err(error) = waited {
-            if error == Error::Canceled && is_cancellation_due() {
+            if error == Error::Canceled && is_cancellation_due(running) {
                 return Err(error);
             }
             // What is ready now is told, though the time is over, or the task is canceled.

@@ -192,14 +192,9 @@ pub fn set_cancelable(cancelable: bool) -> Result<bool> {
     Ok(!task.shielded.replace(!cancelable))
 }
 
-/// Whether the running task, which is canceled, is to be told now, and not given what its wait is for: at the
-/// latest every so many times. For waits that have suspended, so that no budget counts them.
-pub fn is_cancellation_due() -> bool {
-    running_task().is_some_and(|(_, task)| is_due(task))
-}
-
-/// [`is_cancellation_due`] of the running task.
-pub(super) fn is_due(task: &Task) -> bool {
+/// Whether a canceled task is to be told now, and not given what its wait is for: at the latest every so
+/// many times. For waits that have suspended, so that no budget counts them.
+pub fn is_cancellation_due((_, task): Running<'_>) -> bool {
     /// As many as a budget has calls.
     const MOST_CALLS: u8 = 64;
     let calls = task.calls_while_canceled.get();
@@ -234,12 +229,13 @@ pub fn sleep(limit: Limit) -> Result<()> {
 /// Suspends the running task until another task or a wait function wakes it.
 pub fn park_until_woken(deadline: Deadline) -> Result<()> {
     // It has been woken already, which a canceled task is told as well.
-    if let (scheduler, task) = running()?
+    if let running @ (scheduler, task) = running()?
         && task.queued.get()
     {
         task.woken.set(false);
         scheduler.suspend(task);
-        return if task.is_canceled() && is_due(task) { Err(Error::Canceled) } else { Ok(()) };
+        let is_told = task.is_canceled() && is_cancellation_due(running);
+        return if is_told { Err(Error::Canceled) } else { Ok(()) };
     }
     match park_until(Limit::until(deadline), Err(Error::TimedOut)) {
         Err(Error::Interrupted) => Ok(()),

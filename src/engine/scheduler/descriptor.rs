@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ffi::c_int;
 use std::fmt;
 
-use super::block::{Limit, Running, check_can_block, is_due, running, wait};
+use super::block::{Limit, Running, check_can_block, is_cancellation_due, running, wait};
 use super::object::{Scheduler, current};
 use crate::engine::io::{CLOSED, EVENTS, FAILURE, READABLE, WRITABLE};
 use crate::engine::sys::{self, ErrnoGuard, Error, Result};
@@ -125,11 +125,11 @@ fn yield_and_poll(fd: c_int, events: u32) -> Result<u32> {
 
 /// Polls a descriptor for a canceled task: an event if there is one, but not for ever.
 fn poll_canceled(
-    (scheduler, task): Running<'_>,
+    running @ (scheduler, task): Running<'_>,
     fd: c_int,
     poll: impl FnOnce() -> Result<u32>,
 ) -> Result<u32> {
-    if task.is(State::Exited) || scheduler.is_internal(fd) || is_due(task) {
+    if task.is(State::Exited) || scheduler.is_internal(fd) || is_cancellation_due(running) {
         return Err(Error::Canceled);
     }
     poll().map_err(|_| Error::Canceled)

@@ -276,9 +276,7 @@ impl Signals {
         self.0.set(memory);
         self.caught().ok_or(Error::OutOfMemory)
     }
-}
 
-impl Signals {
     /// Nobody waits for any: the last in the process for whom a signal was caught gives back the action that was
     /// there before.
     pub fn give_up(&self) {

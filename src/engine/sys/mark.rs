@@ -52,11 +52,7 @@ impl Mark {
 
     fn read(fd: c_int) -> Result<Mark> {
         // SAFETY: the request reads a number.
-        let mark = check(unsafe { libc::fcntl(fd, F_GETSIG) }).map(Mark);
-        if mark.is_err_and(|error| error != Error::Os(libc::EBADF)) {
-            REFUSED.store(true, Relaxed);
-        }
-        mark
+        noted(check(unsafe { libc::fcntl(fd, F_GETSIG) }), libc::EBADF).map(Mark)
     }
 
     fn is_of_a_process(self) -> bool {
@@ -72,14 +68,19 @@ impl Mark {
     }
 }
 
+/// The result of a request. An error other than this one, which says something of the file, is a refusal.
+fn noted(result: Result<c_int>, of_the_file: c_int) -> Result<c_int> {
+    if result.is_err_and(|error| error != Error::Os(of_the_file)) {
+        REFUSED.store(true, Relaxed);
+    }
+    result
+}
+
 /// Marks what stands for a child process.
 pub(super) fn mark_child(fd: c_int, pid: c_int) {
     // SAFETY: as in `Mark::set`.
     let owned = check(unsafe { libc::fcntl(fd, libc::F_SETOWN, pid) });
-    // ESRCH: it has been waited for.
-    if owned.is_err_and(|error| error != Error::Os(libc::ESRCH)) {
-        REFUSED.store(true, Relaxed);
-    }
+    let _ = noted(owned, libc::ESRCH); // It has been waited for.
     Mark::CHILD.set(fd);
 }
 
@@ -90,10 +91,7 @@ pub fn stands_for_child(fd: c_int, pid: c_int) -> bool {
         return false;
     }
     // SAFETY: the request reads a number.
-    let owner = check(unsafe { libc::fcntl(fd, libc::F_GETOWN) });
-    if owner.is_err() {
-        REFUSED.store(true, Relaxed);
-    }
+    let owner = noted(check(unsafe { libc::fcntl(fd, libc::F_GETOWN) }), libc::EBADF);
     owner.is_ok_and(|owner| [0, pid].contains(&owner)) || REFUSED.load(Relaxed)
 }
 
